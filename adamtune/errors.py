@@ -1,0 +1,59 @@
+"""What can go wrong, by name, and what a lane can be.
+
+Every error of the package is an `AdamTuneError`. Its text says what was given, what was expected and what to write
+instead. Errors about an argument are `ValueError`s too, because that is what scikit-learn and Keras users catch.
+Inside a compiled program nothing can be raised: there the outcome is a value, `LaneStatus`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import enum
+from collections.abc import Iterable
+
+
+class AdamTuneError(Exception):
+    """Base of every error that adamtune raises on purpose."""
+
+
+class ConfigError(AdamTuneError, ValueError):
+    """An optimizer, a hyper or a search space that does not exist or is out of range."""
+
+
+class DataError(AdamTuneError, ValueError):
+    """Rows or targets that cannot be trained on as they are."""
+
+
+class ModelError(AdamTuneError, ValueError):
+    """A model that does not fit the data, or cannot be cloned or trained."""
+
+
+class SettingError(AdamTuneError, ValueError):
+    """An argument of the tuner or of the command line that is out of range or not there yet."""
+
+
+class StudyError(AdamTuneError):
+    """A stored study that is missing, is another one than asked for, or holds nothing usable."""
+
+
+class StorageError(AdamTuneError):
+    """A database that cannot be reached, opened or written."""
+
+
+class LaneStatus(enum.Enum):
+    """What became of a lane in the last tick; the value is the sentence that people read."""
+
+    RUNNING = "is training"
+    DIVERGED = "loss became NaN or infinite; the trial is ended, the other lanes go on"
+
+
+def did_you_mean(given: str, known: Iterable[str]) -> str:
+    """A hint for a misspelt name: `" Did you mean 'adam'?"`, or nothing when no name is near.
+
+    >>> did_you_mean("adma", ["adam", "sgd"])
+    " Did you mean 'adam'?"
+    >>> did_you_mean("xyz", ["adam", "sgd"])
+    ''
+    """
+    near = difflib.get_close_matches(given.lower(), list(known), n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""

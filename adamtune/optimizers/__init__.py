@@ -1,0 +1,79 @@
+"""Every optimizer, one file each: `RULE` in that file is found here by listing the folder.
+
+`adamtune.optimizers.Adam(...)` and its siblings are Keras optimizers with Keras' argument names; they are made from the
+rules when first touched, because that loads Keras. `register()` makes them all known to Keras' `load_model`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from typing import Any
+
+from adamtune.errors import ConfigError, did_you_mean
+from adamtune.optimizers._rule import Rule
+
+
+def _discover() -> dict[str, Rule]:
+    rules = {}
+    for name in sorted(module.name for module in pkgutil.iter_modules(__path__)):
+        if not name.startswith("_"):
+            rule = getattr(importlib.import_module(f"{__name__}.{name}"), "RULE", None)
+            if isinstance(rule, Rule):
+                rules[rule.name] = rule
+    return rules
+
+
+_RULES = _discover()
+
+
+def names() -> list[str]:
+    """The names of all optimizers, sorted.
+
+    >>> names()
+    ['adam', 'sgd']
+    """
+    return list(_RULES)
+
+
+def get(name: str | Rule) -> Rule:
+    """The rule of that name, in any case.
+
+    Raises
+    ------
+    ConfigError
+        When there is none, with the nearest name.
+    """
+    if isinstance(name, Rule):
+        return name
+    if isinstance(name, str) and name.lower() in _RULES:
+        return _RULES[name.lower()]
+    raise ConfigError(
+        f"optimizer={name!r} is unknown.{did_you_mean(str(name), _RULES)} "
+        f"See adamtune.optimizers.names(): {', '.join(_RULES)}."
+    )
+
+
+def register() -> list[str]:
+    """Make every optimizer class known to Keras, so that `keras.saving.load_model` finds it.
+
+    Returns
+    -------
+    list of str
+        The names under which Keras knows them, such as "adamtune>Adam".
+    """
+    from adamtune.optimizers._keras import registered_classes
+
+    return [f"adamtune>{name}" for name in registered_classes(tuple(_RULES.values()))]
+
+
+def __getattr__(name: str) -> Any:
+    if any(rule.class_name == name for rule in _RULES.values()):
+        from adamtune.optimizers._keras import registered_classes
+
+        return registered_classes(tuple(_RULES.values()))[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *(rule.class_name for rule in _RULES.values())])
