@@ -1,0 +1,21 @@
+"""What holds for every test, those in tests/ and the examples in adamtune's docstrings alike."""
+
+import os
+
+# Before anything imports Keras, which reads both once.
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import hypothesis
+import pytest
+
+# No deadline: the first example of a property compiles, the others do not.
+hypothesis.settings.register_profile("adamtune", deadline=None)
+hypothesis.settings.load_profile("adamtune")
+
+
+@pytest.fixture(autouse=True)
+def storage_of_its_own(tmp_path_factory, monkeypatch):
+    """Point the default storage away from the checkout and from the studies of who runs this."""
+    folder = tmp_path_factory.mktemp("storage")
+    monkeypatch.setenv("ADAMTUNE_STORAGE", f"sqlite:///{folder / 'adamtune.db'}")

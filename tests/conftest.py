@@ -1,0 +1,40 @@
+"""Fixtures that the tests share."""
+
+import os
+import uuid
+
+import pytest
+import sqlalchemy
+
+SERVERS = {"postgresql": "ADAMTUNE_TEST_POSTGRES", "mysql": "ADAMTUNE_TEST_MYSQL"}
+
+
+@pytest.fixture
+def seed():
+    """The seed of every test that needs one, so that a failure repeats."""
+    return 20141222  # the day Adam appeared: arXiv 1412.6980
+
+
+@pytest.fixture(params=["sqlite", *SERVERS])
+def database_url(request, tmp_path):
+    """The URL of an empty database of this test alone, on each kind of server that is there."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'test.db'}"
+        return
+    variable = SERVERS[request.param]
+    if variable not in os.environ:
+        pytest.skip(f"{variable} is not set: it names the {request.param} server to test against")
+    server = sqlalchemy.make_url(os.environ[variable])
+    name = f"adamtune_test_{uuid.uuid4().hex}"
+    # A pool would keep connections open, and AUTOCOMMIT: CREATE DATABASE runs in no transaction.
+    admin = sqlalchemy.create_engine(
+        server, isolation_level="AUTOCOMMIT", poolclass=sqlalchemy.NullPool
+    )
+    force = " WITH (FORCE)" if request.param == "postgresql" else ""  # drops what a test left open
+    with admin.connect() as connection:
+        connection.execute(sqlalchemy.text(f"CREATE DATABASE {name}"))
+    try:
+        yield server.set(database=name).render_as_string(hide_password=False)
+    finally:
+        with admin.connect() as connection:
+            connection.execute(sqlalchemy.text(f"DROP DATABASE {name}{force}"))
