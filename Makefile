@@ -1,0 +1,52 @@
+# Everything runs in .venv, made on first use and again only when pyproject.toml changes.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
+# Two processes, each of which imports TensorFlow once; a file's tests stay together and share what
+# they compiled.
+PYTEST_FLAGS ?= -n 2 --dist loadfile
+
+.PHONY: help demo test check format clean
+.DEFAULT_GOAL := help
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.plain ## see adamtune at work
+	@$(BIN)/python -m adamtune demo
+
+test: $(VENV)/.dev ## run the tests and the examples in the docstrings
+	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+
+check: $(VENV)/.dev ## format, lint, types, layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev ## format, and mend what the linter can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean: ## remove caches and builds; .venv and databases stay
+	rm -rf build dist .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The development install holds all of the plain one, so it satisfies both.
+$(VENV)/.plain: pyproject.toml | $(BIN)/python
+	@echo "installing adamtune into $(VENV) (some minutes the first time: TensorFlow is large)"
+	@$(PIP) -e .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(BIN)/python
+	@echo "installing adamtune[dev] into $(VENV) (some minutes the first time: TensorFlow is large)"
+	@$(PIP) -e ".[dev]"
+	@touch $(VENV)/.plain $@
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "adamtune needs Python 3.11 or newer; '$(PYTHON) --version' says:" \
+		     "$$($(PYTHON) --version 2>&1). Name another: make PYTHON=python3.11 ..." >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
