@@ -78,9 +78,7 @@ class OptimizerConfig:
         if schedule == "constant" and hypers.get("decay") == 0:
             hypers = {name: value for name, value in hypers.items() if name != "decay"}
         given = {find(name, allowed, rule.name).name: value for name, value in hypers.items()}
-        values = tuple(
-            (hyper.name, hyper.check(given.get(hyper.name, hyper.default))) for hyper in allowed
-        )
+        values = tuple((hyper.name, hyper.check(given.get(hyper.name, hyper.default))) for hyper in allowed)
         object.__setattr__(self, "optimizer", rule.name)
         object.__setattr__(self, "schedule", schedule)
         object.__setattr__(self, "values", values)
@@ -188,9 +186,7 @@ class OptimizerConfig:
             With `builtin="always"` when Keras has no class that computes the same, with the reason.
         """
         if builtin not in ("auto", "always", "never"):
-            raise ConfigError(
-                f"builtin={builtin!r} is unknown: write 'auto', 'always' or 'never'."
-            )
+            raise ConfigError(f"builtin={builtin!r} is unknown: write 'auto', 'always' or 'never'.")
         import keras
 
         reason = self._unlike_builtin()

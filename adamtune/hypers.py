@@ -116,9 +116,7 @@ def positive(
     return Hyper(name, default, "log", low, high, tier, meaning, zero)
 
 
-def fraction(
-    name: str, default: float, *, low: float, high: float, tier: int, meaning: str
-) -> Hyper:
+def fraction(name: str, default: float, *, low: float, high: float, tier: int, meaning: str) -> Hyper:
     """A number in [0, 1) near one, searched on a log scale of `1 - value` between `low` and `high`."""
     return Hyper(name, default, "complement", low, high, tier, meaning)
 

@@ -17,9 +17,7 @@ def carried(config: OptimizerConfig, iterations: int, dtype: str = "float64") ->
     values = config.hypers
     h = SimpleNamespace(
         **{
-            hyper.carried_name: ops.convert_to_tensor(
-                hyper.carry(values.get(hyper.name, hyper.default)), dtype=dtype
-            )
+            hyper.carried_name: ops.convert_to_tensor(hyper.carry(values.get(hyper.name, hyper.default)), dtype=dtype)
             for hyper in config.rule.hypers + schedules.HYPERS
         }
     )

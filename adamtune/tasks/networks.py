@@ -1,0 +1,127 @@
+"""Where a task's model comes from: a sensible default network, a clone, or the user's function.
+
+Every call with the same seed gives a model with the same weights; another seed gives fresh ones. That is all the engine
+and `confirm` need to know about models.
+"""
+
+from __future__ import annotations
+
+import pathlib
+import random
+import tempfile
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+
+from adamtune.errors import ModelError
+from adamtune.tasks.data import Data
+
+# Two hidden layers of 64 to 512 units: the widths of the dense networks in the studies behind the search spaces.
+_NARROWEST, _WIDEST = 64, 512
+
+
+def builder(model: Any, X: Any, y: Any, data: Data, train: np.ndarray) -> Callable[[int], Any]:
+    """A function of a seed that returns a built model with weights of that seed.
+
+    Parameters
+    ----------
+    model : None, keras.Model or callable
+        None is `default_network`; a model is cloned with fresh weights; a callable is called as `model(X, y)`.
+    X, y
+        As the user gave them, for the callable.
+    data : Data
+        What the model will be trained on.
+    train : ndarray
+        Rows the default network may learn its input scaling from.
+    """
+    if model is None:
+        make: Callable[[], Any] = lambda: default_network(data, train)  # noqa: E731
+    elif isinstance(model, keras.Model):
+        make = lambda: _clone(model)  # noqa: E731
+    elif callable(model):
+        make = lambda: _call(model, X, y)  # noqa: E731
+    else:
+        raise ModelError(
+            f"model={model!r} is a {type(model).__name__}: expected None, a keras.Model or a function "
+            "model(X, y) that returns one."
+        )
+
+    def build(seed: int) -> Any:
+        made = seeded(seed, make)
+        if not made.built:
+            seeded(seed, lambda: made(data.x[:1]))
+        return made
+
+    return build
+
+
+def default_network(data: Data, train: np.ndarray) -> Any:
+    """A dense network: scaled inputs, two hidden layers, logits or numbers out.
+
+    Inputs are standardised over the training rows (whole-number images are divided by their largest value instead);
+    the hidden width is the power of two nearest above twice the number of features, within 64 .. 512.
+    """
+    shape = data.x.shape[1:]
+    inputs = keras.Input(shape, dtype=data.x.dtype.name)
+    width = min(_WIDEST, max(_NARROWEST, 2 ** int(np.ceil(np.log2(2 * np.prod(shape))))))
+    if data.x.dtype.kind in "iu":
+        x = keras.layers.Rescaling(1.0 / max(1, int(data.x[train].max())))(inputs)
+    else:
+        axes = tuple(range(data.x.ndim - 1)) if data.x.ndim > 2 else 0
+        mean = data.x[train].mean(axis=axes, dtype="float64")
+        variance = data.x[train].var(axis=axes, dtype="float64")
+        x = keras.layers.Normalization(mean=mean, variance=np.where(variance > 0, variance, 1.0))(inputs)
+    x = keras.layers.Flatten()(x) if len(shape) > 1 else x
+    x = keras.layers.Dense(width, activation="relu")(x)
+    x = keras.layers.Dense(width, activation="relu")(x)
+    return keras.Model(inputs, keras.layers.Dense(data.n_outputs)(x))
+
+
+def _clone(model: Any) -> Any:
+    try:
+        return keras.models.clone_model(model)
+    except Exception as error:
+        raise ModelError(
+            f"the model {model.name!r} ({type(model).__name__}) cannot be cloned: {error}. "
+            "Pass a function model(X, y) that returns a new one."
+        ) from error
+
+
+def _call(model: Callable, X: Any, y: Any) -> Any:
+    try:
+        made = model(X, y)
+    except Exception as error:
+        name = getattr(model, "__name__", "model")
+        raise ModelError(f"your function {name}(X, y) failed with {type(error).__name__}: {error}") from error
+    if not isinstance(made, keras.Model):
+        raise ModelError(f"your model function returned a {type(made).__name__}, expected a keras.Model.")
+    return made
+
+
+def seeded(seed: int, make: Callable[[], Any]) -> Any:
+    """What `make` returns when run with every generator Keras draws from seeded; Python's and numpy's are given back as they were."""
+    python, numpy = random.getstate(), np.random.get_state()
+    keras.utils.set_random_seed(seed)
+    try:
+        return make()
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
+
+
+def to_bytes(model: Any) -> bytes:
+    """A model as the bytes of a `.keras` file: architecture, weights, optimizer state."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder, "model.keras")
+        keras.saving.save_model(model, path)
+        return path.read_bytes()
+
+
+def from_bytes(content: bytes) -> Any:
+    """The model that `to_bytes` stored, loaded in Keras' safe mode: no code from the file is run."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder, "model.keras")
+        path.write_bytes(content)
+        return keras.saving.load_model(path, safe_mode=True)

@@ -1,0 +1,305 @@
+"""Task: what is to be learned, without the optimizer.
+
+Data, model, loss, metric, split and budget together. Two studies are comparable when their tasks have the same
+fingerprint, and a stored study is resumed only by the task it was made for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from adamtune.errors import ModelError, SettingError
+from adamtune.tasks.data import Data, Split
+
+
+@dataclass(frozen=True)
+class Task:
+    """One thing to learn; frozen, so that everything that judges it sees the same.
+
+    Parameters
+    ----------
+    name : str
+        For people, in study names and tables.
+    data : Data
+    split : callable
+        `split(seed) -> Split`; the same rows for every seed when chance has no say.
+    build : callable
+        `build(seed) -> keras.Model` with weights of that seed.
+    loss : keras.losses.Loss
+    metric : keras.metrics.Metric or None
+        A mean over rows, computed beside the loss.
+    objective : str
+        What trials are judged by: "val_loss" or "val_" and the metric's name.
+    direction : {"minimize", "maximize"}
+    epochs, batch_size : int
+        The budget of one trial.
+    """
+
+    name: str
+    data: Data
+    split: Callable[[int], Split]
+    build: Callable[[int], Any]
+    loss: Any
+    metric: Any
+    objective: str
+    direction: str
+    epochs: int
+    batch_size: int
+
+    def steps_per_epoch(self, n_train: int) -> int:
+        """Updates in one pass over `n_train` rows."""
+        return -(-n_train // self.batch_size)
+
+    def fingerprint(self, model: Any) -> str:
+        """A short hash of everything that makes results comparable: data, model, loss, metric and budget."""
+        digest = hashlib.blake2b(digest_size=12)
+        arrays = (self.data.x, self.data.y, self.data.weight, self.data.class_weight)
+        for array in arrays:
+            if array is None:
+                digest.update(b"none")
+            else:
+                digest.update(f"{array.shape}{array.dtype}".encode())
+                digest.update(np.ascontiguousarray(array).data)
+        settings = [
+            self.data.n_given,
+            _described(self.loss),
+            _described(self.metric),
+            self.objective,
+            self.direction,
+            self.epochs,
+            self.batch_size,
+            _architecture(model),
+        ]
+        digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
+        return digest.hexdigest()
+
+
+def choose_loss(given: Any, model: Any, data: Data) -> Any:
+    """The loss to train with: the one given, else that of the compiled model, else the one that fits the task.
+
+    Raises
+    ------
+    ModelError
+        When the model's output does not fit the targets.
+    SettingError
+        When the loss is unknown.
+    """
+    width = _output_width(model)
+    if given is None and getattr(model, "compiled", False):
+        given = model.loss
+    if isinstance(given, (dict, list)):
+        raise SettingError("a loss per output is not there yet: expected one loss for one output.")
+    if given is None:
+        loss = _default_loss(width, model, data)
+    else:
+        try:
+            loss = keras.losses.get(given)
+        except ValueError as error:
+            raise SettingError(f"loss={given!r} is unknown to keras.losses.get: {error}") from None
+        if not isinstance(loss, keras.losses.Loss):
+            loss = _wrapped(loss, given)
+    _check_output(width, loss, model, data)
+    return loss
+
+
+def choose_metric(given: Any, data: Data, loss: Any, width: int) -> tuple[Any, str]:
+    """The metric to compute beside the loss, and the objective.
+
+    Parameters
+    ----------
+    given : None, "loss", str or keras.metrics.Metric
+        None and "loss" judge by the validation loss (and still show the accuracy of a classifier).
+
+    Raises
+    ------
+    SettingError
+        For a metric that is no mean over rows, such as AUC: it cannot be added up over blocks.
+    """
+    objective = None
+    if given in (None, "loss", "val_loss"):
+        objective = "val_loss"
+        given = None if data.kind == "regression" else "accuracy"
+    if given is None:
+        return None, "val_loss"
+    if isinstance(given, str) and given.removeprefix("val_") in ("accuracy", "acc"):
+        if data.kind == "regression":
+            raise SettingError("metric='accuracy' needs labels, but the task is regression: try 'mae' or None.")
+        metric: Any = (
+            keras.metrics.BinaryAccuracy(threshold=0.0 if from_logits(loss) else 0.5)
+            if width == 1
+            else keras.metrics.CategoricalAccuracy()
+            if one_hot(loss)
+            else keras.metrics.SparseCategoricalAccuracy()
+        )
+        name = "accuracy"
+    else:
+        try:
+            metric = keras.metrics.get(given)
+        except ValueError as error:
+            raise SettingError(f"metric={given!r} is unknown to keras.metrics.get: {error}") from None
+        if not isinstance(metric, keras.metrics.Metric):
+            metric = keras.metrics.MeanMetricWrapper(metric, name=str(given))
+        name = given if isinstance(given, str) else metric.name
+    if not isinstance(metric, keras.metrics.MeanMetricWrapper):
+        raise SettingError(
+            f"metric={given!r} is no mean over rows, so lanes cannot add it up over blocks. Expected a metric such as "
+            "'accuracy', 'mae', 'mse', or None to judge by the loss."
+        )
+    # Keras itself shows every mean metric under the name it was compiled with.
+    metric.name = name
+    return metric, objective or f"val_{name}"
+
+
+def choose_direction(given: str | None, metric: Any, objective: str) -> str:
+    """Whether the objective should fall or rise; raises SettingError when only the user can know."""
+    if given is not None:
+        if given not in ("minimize", "maximize"):
+            raise SettingError(f"direction={given!r}: expected 'minimize', 'maximize' or None.")
+        return given
+    if objective == "val_loss":
+        return "minimize"
+    if "accuracy" in metric.name or getattr(metric, "_direction", None) == "up":
+        return "maximize"
+    if getattr(metric, "_direction", None) == "down":
+        return "minimize"
+    raise SettingError(
+        f"direction=None, but whether {objective!r} should fall or rise is not known: write "
+        "direction='minimize' or direction='maximize'."
+    )
+
+
+def from_logits(loss: Any) -> bool:
+    """Whether the loss takes raw scores, so that probabilities still need a softmax or sigmoid."""
+    return bool(loss.get_config().get("from_logits", False)) if hasattr(loss, "get_config") else False
+
+
+def loss_code(loss: Any) -> str:
+    """A Python expression for the loss, to paste into `model.compile`."""
+    if type(loss).__module__.startswith("keras."):
+        logits = "from_logits=True" if from_logits(loss) else ""
+        return f"keras.losses.{type(loss).__name__}({logits})"
+    return repr(loss.name)
+
+
+def one_hot(loss: Any) -> bool:
+    """Whether the loss wants labels as one-hot rows."""
+    return isinstance(loss, (keras.losses.CategoricalCrossentropy, keras.losses.CategoricalFocalCrossentropy))
+
+
+def encode_targets(data: Data, loss: Any) -> np.ndarray:
+    """The targets as the loss wants them: labels, one-hot rows or numbers."""
+    if data.kind != "regression" and one_hot(loss):
+        assert data.classes is not None
+        return np.eye(len(data.classes), dtype=keras.config.floatx())[data.y]
+    return data.y
+
+
+def output_width(model: Any) -> int:
+    """Size of the model's last axis."""
+    return _output_width(model)
+
+
+def _output_width(model: Any) -> int:
+    shape = getattr(model, "output_shape", None)
+    if shape is None or isinstance(shape, (dict, list)) or (shape and isinstance(shape[0], (tuple, list))):
+        raise ModelError(f"the model has outputs of shape {shape}: several outputs are not there yet, expected one.")
+    if len(shape) != 2:
+        raise ModelError(
+            f"the model's output has shape {shape}, expected (None, n): one row a sample. "
+            "End it with Flatten or a pooling layer and Dense(n)."
+        )
+    return int(shape[-1])
+
+
+def _default_loss(width: int, model: Any, data: Data) -> Any:
+    if data.kind == "regression":
+        return keras.losses.MeanSquaredError()
+    logits = _last_activation(model) not in ("softmax", "sigmoid")
+    if width == 1:
+        return keras.losses.BinaryCrossentropy(from_logits=logits)
+    return keras.losses.SparseCategoricalCrossentropy(from_logits=logits)
+
+
+def _last_activation(model: Any) -> str:
+    layers = getattr(model, "layers", [])
+    last = layers[-1] if layers else None
+    if isinstance(last, keras.layers.Softmax):
+        return "softmax"
+    return getattr(getattr(last, "activation", None), "__name__", "linear")
+
+
+def _wrapped(function: Any, given: Any) -> Any:
+    named = {
+        "sparse_categorical_crossentropy": keras.losses.SparseCategoricalCrossentropy,
+        "categorical_crossentropy": keras.losses.CategoricalCrossentropy,
+        "binary_crossentropy": keras.losses.BinaryCrossentropy,
+        "mean_squared_error": keras.losses.MeanSquaredError,
+    }
+    name = getattr(function, "__name__", str(given))
+    if name in named:
+        return named[name]()
+
+    class _Function(keras.losses.Loss):
+        def call(self, y_true: Any, y_pred: Any) -> Any:
+            return function(y_true, y_pred)
+
+    return _Function(name=name)
+
+
+def _check_output(width: int, loss: Any, model: Any, data: Data) -> None:
+    if data.kind == "regression":
+        if width != data.n_outputs:
+            raise ModelError(
+                f"the model's output has {width} column(s), but y has {data.n_outputs} target(s). "
+                f"End the model with Dense({data.n_outputs})."
+            )
+        return
+    assert data.classes is not None
+    n_classes = len(data.classes)
+    two_columns = one_hot(loss) or isinstance(loss, keras.losses.SparseCategoricalCrossentropy)
+    if width == n_classes and (two_columns or n_classes > 2):
+        return
+    if width == 1 and n_classes == 2 and not two_columns:
+        return
+    raise ModelError(
+        f"the model's output has {width} column(s), but y has {n_classes} classes "
+        f"({_some(data.classes)}) and the loss is {loss.name!r}. End the model with Dense({n_classes})"
+        + (" (or Dense(1) and a binary loss)." if n_classes == 2 else ".")
+    )
+
+
+def _some(classes: np.ndarray) -> str:
+    shown = ", ".join(map(str, classes[:5]))
+    return shown + (", ..." if len(classes) > 5 else "")
+
+
+def _described(thing: Any) -> Any:
+    if thing is None:
+        return None
+    config = thing.get_config() if hasattr(thing, "get_config") else {}
+    return [type(thing).__name__, {k: v for k, v in config.items() if k != "name"}]
+
+
+def _architecture(model: Any) -> Any:
+    """Layer classes and settings without the names that Keras counts up; shapes for what has no config."""
+    try:
+        layers = [[type(layer).__name__, _nameless(layer.get_config())] for layer in model.layers]
+    except Exception:  # a subclassed model need not describe itself
+        layers = [type(model).__name__]
+    return [layers, [list(weight.shape) for weight in model.weights]]
+
+
+def _nameless(config: Any) -> Any:
+    if isinstance(config, dict):
+        skipped = ("name", "seed", "inbound_nodes", "input_layers", "output_layers", "build_config")
+        return {key: _nameless(value) for key, value in config.items() if key not in skipped}
+    if isinstance(config, (list, tuple)):
+        return [_nameless(item) for item in config]
+    return config if isinstance(config, (str, int, float, bool, type(None))) else str(type(config))

@@ -1,0 +1,93 @@
+"""Opening a study: a new one with a name of its own, or a stored one to go on with.
+
+A study is stamped with what it is when it is made. Going on with it needs the same task, optimizer, space and seed; what was
+resolved then (lanes, strategy, seed, space) is used again, so that later trials can be compared with earlier ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import optuna
+
+from adamtune.config import OptimizerConfig
+from adamtune.errors import StorageError, StudyError
+from adamtune.tuning import records
+from adamtune.tuning.records import Stamp
+from adamtune.tuning.space import Space
+
+_State = optuna.trial.TrialState
+
+
+def find(storage: optuna.storages.BaseStorage, name: str) -> optuna.Study:
+    """The stored study of that name, or the newest whose name begins with it and a slash.
+
+    Raises
+    ------
+    StudyError
+        When there is none; names those there are.
+    """
+    # Studies that were made later have higher ids.
+    known = [study.study_name for study in sorted(storage.get_all_studies(), key=lambda s: s._study_id)]
+    matching = [each for each in known if each == name] or [each for each in known if each.startswith(f"{name}/")]
+    if not matching:
+        shown = ", ".join(repr(each) for each in known[-5:]) or "none"
+        raise StudyError(f"there is no study {name!r}. The newest of {len(known)} stored: {shown}.")
+    return optuna.load_study(study_name=matching[-1], storage=storage)
+
+
+def create(
+    storage: optuna.storages.BaseStorage, prefix: str, direction: str, stamp: Stamp, exact: bool = False
+) -> optuna.Study:
+    """A new study with a name that begins with the prefix, or is it when `exact`.
+
+    Raises
+    ------
+    StorageError
+        When the database refuses to be written.
+    """
+    name = prefix if exact else records.unique_name(prefix)
+    try:
+        study = optuna.create_study(storage=storage, study_name=name, direction=direction)
+        records.write_stamp(study, stamp)
+        study.set_metric_names([stamp.objective])
+    except optuna.exceptions.StorageInternalError as error:
+        raise StorageError(f"the study cannot be written: {error.__cause__ or error}") from error
+    return study
+
+
+def resume(storage: optuna.storages.BaseStorage, name: str, direction: str, stamp: Stamp) -> optuna.Study:
+    """A stored study, after a check that it is the one asked for.
+
+    Trials that a killed process left running are told to have failed: nobody will finish them.
+
+    Raises
+    ------
+    StudyError
+        When there is none, or its task, optimizer, space, seed or direction is another.
+    """
+    study = find(storage, name)
+    stored = records.read_stamp(study)
+    if study.direction.name.lower() != direction:
+        _refuse(study, "direction", study.direction.name.lower(), direction)
+    for field in ("fingerprint", "optimizer", "space", "seed", "objective", "epochs", "batch_size"):
+        wanted = getattr(stamp, field)
+        if wanted != getattr(stored, field):
+            _refuse(study, field, getattr(stored, field), wanted)
+    for trial in study.get_trials(deepcopy=False, states=(_State.RUNNING,)):
+        study.tell(trial.number, state=_State.FAIL)
+    return study
+
+
+def _refuse(study: optuna.Study, field: str, stored: object, wanted: object) -> None:
+    what = "task (data, model, loss, metric or budget)" if field == "fingerprint" else field
+    raise StudyError(
+        f"study {study.study_name!r} was made for another {what}: stored {stored!r}, asked {wanted!r}. "
+        "Nothing was changed. Write resume=False or another study_name to start a new one."
+    )
+
+
+def enqueue(study: optuna.Study, space: Space, configs: Sequence[OptimizerConfig]) -> None:
+    """Line up configs to be tried first, each exactly as given."""
+    for config in configs:
+        study.enqueue_trial(space.params(config), user_attrs={"config": config.to_json()})
