@@ -1,17 +1,16 @@
 """AdamTuner: the optimizer of a Keras model, tuned as a scikit-learn estimator.
 
-`fit` is the whole story in order: check, make a task of the data and the model, open a study, search it in lanes, confirm the
-best few under fresh chance, and train the winner on all rows. Each step is a function of its own below or a module of its
-own; what a step cannot do yet it refuses before any training.
+`fit` is the whole story in order: check, make a task of the data and the model, open a study, search it in lanes,
+confirm the best few under fresh chance, and train the winner on all rows. What cannot be done yet is refused before any
+training.
 """
 
 from __future__ import annotations
 
-import importlib.metadata
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -22,23 +21,22 @@ from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, check_random_state, validate_data
 
-from adamtune import engine as engines
 from adamtune import optimizers, progress, summary
 from adamtune.config import OptimizerConfig
-from adamtune.engine import lanes
-from adamtune.engine.one_by_one import OneByOne
 from adamtune.engine.program import Stream
 from adamtune.errors import SettingError, StudyError
+from adamtune.optimizers._rule import Rule
 from adamtune.tasks import data as rows
 from adamtune.tasks import networks
 from adamtune.tasks import task as tasks
 from adamtune.tasks.task import Task
-from adamtune.tuning import loop, policies, records, storage
+from adamtune.tuning import loop, policies, records, refit, storage
 from adamtune.tuning import study as studies
 from adamtune.tuning.confirm import PASSES, Confirmed, best, confirm, streams
-from adamtune.tuning.records import Stamp
+from adamtune.tuning.run import Row, Run, baselines, open_study, prepare
 from adamtune.tuning.space import Space, space
 
+_COMPLETE = optuna.trial.TrialState.COMPLETE
 # Rows that go through the network at once in `predict`: always this many, so that a row's prediction cannot depend on
 # how many neighbours it came with.
 _PREDICTED_AT_ONCE = 256
@@ -250,97 +248,123 @@ class AdamTuner(BaseEstimator):
                 scale_targets=self.model is None,
             )
             validate_data(self, X=X, skip_check_array=True)
-            run = _prepare(self, settings, X, y, data, seed, stored)
-            self._learned_about(data, run)
+            run = _prepare(self, settings, _task(self, X, y, data, seed), seed, stored)
+            self._remember(run)
             with progress.open_view(self.verbose, run.task.objective, run.task.direction) as view:
-                study = _open_study(self, database, run, stored)
+                name = self.study_name or f"{run.task.name}/{run.stamp.optimizer}"
+                study = open_study(run, database, name, stored, exact=self.resume)
+                if stored is None:
+                    studies.enqueue(study, run.space, _starting(self.start_from, settings.rule))
                 _announce(view, study, run, self.storage)
                 trained = self._search(view, study, run, began)
                 self._choose(view, study, run, began, trained)
                 self._refit(view, run)
                 records.set_note(study, "seconds", time.monotonic() - began)
-                storage.flush(database)
                 if self.verbose:
                     view.show(summary.render(summary.of_study(study)))
         finally:
             storage.close(database)
         return self
 
-    def _search(self, view: Any, study: optuna.Study, run: _Run, began: float) -> int:
-        """Run the study; returns the epochs trained. On Ctrl-C the best so far is set before it goes on up."""
-        view.begin("study", self.n_trials, done=_finished(study))
-        events = loop.search(
-            study,
-            run.space,
-            run.engine,
-            loop.Budget(trials=self.n_trials, seconds=_left(self.timeout, began)),
-            epochs=self.epochs,
-            sampler=run.stamp.sampler,
-            pruner=run.pruner(),
-            seed=run.stamp.seed,
-            metric=run.metric_name,
-        )
+    def _search(self, view: Any, study: optuna.Study, run: Run, began: float) -> int:
+        """Run the study; returns the epochs trained. However it ends, what is best so far is set."""
+        finished = sum(trial.state in records.FINISHED for trial in study.get_trials(deepcopy=False))
+        view.begin("study", self.n_trials, done=finished)
+        events = run.search(study, loop.Budget(trials=self.n_trials, seconds=_left(self.timeout, began)))
         trained = 0
         try:
             for event in events:
                 view.event(event)
                 trained = event.epochs if isinstance(event, loop.Ticked) else trained
         finally:
-            events.close()
+            events.close()  # type: ignore[attr-defined]
             self.n_programs_ = run.engine.n_programs
-            self._take_best(study, run)
+            self.study_, self.trials_ = study, _table(study)
+            for trial in records.ranked(study)[:1]:
+                self._take(trial, run, records.value_of(trial), float("nan"))
         return trained
 
-    def _take_best(self, study: optuna.Study, run: _Run) -> None:
-        """Set the attributes that say what is best so far, before anything is confirmed."""
-        self.study_ = study
-        self.trials_ = _table(study)
-        ranked = records.ranked(study)
-        if ranked:
-            self._take(ranked[0], run, _value(ranked[0]), float("nan"))
-
-    def _take(self, trial: optuna.trial.FrozenTrial, run: _Run, score: float, spread: float) -> None:
+    def _take(self, trial: optuna.trial.FrozenTrial, run: Run, score: float, spread: float) -> None:
         self.best_trial_ = trial
         self.best_config_ = records.config_of(trial, run.stamp)
         self.best_score_ = score
         self.best_spread_ = spread
 
-    def _choose(self, view: Any, study: optuna.Study, run: _Run, began: float, trained: int) -> None:
+    def _choose(self, view: Any, study: optuna.Study, run: Run, began: float, trained: int) -> None:
         """Confirm the best few, beside the baselines where they are shown, and take the winner."""
-        ranked = [t for t in records.ranked(study) if t.state == optuna.trial.TrialState.COMPLETE]
-        if not ranked:
-            ranked = records.ranked(study)[:1]
+        ranked = records.ranked(study)
+        top = [trial for trial in ranked if trial.state == _COMPLETE][: self.confirm]
         if not ranked:
             raise StudyError(
                 f"no trial of study {study.study_name!r} trained to a finite loss: all {len(self.trials_)} diverged or "
                 "were cut off. Look at the data's scale, or search smaller learning rates: "
                 "space={'learning_rate': (1e-6, 1e-3)}."
             )
-        if self.confirm:
-            top = ranked[: self.confirm]
+        if top:
             passes = streams(run.task, run.stamp.seed)
-            view.begin("confirming", PASSES, unit="passes")
+            view.begin("confirming", len(passes), unit="passes")
             confirmed: list[Confirmed] = []
-            for confirmed in confirm(run.task, run.engine, [records.config_of(t) for t in top], passes):
+            for done in confirm(run.task, run.engine, [records.config_of(trial) for trial in top], passes):
+                confirmed = done
                 view.advance()
             winner = best(confirmed, run.task.direction)
             self._take(top[winner], run, confirmed[winner].mean, confirmed[winner].spread)
-            named = [(f"trial {t.number}", t.number, c) for t, c in zip(top, confirmed, strict=True)]
+            compared = [(f"trial {t.number}", t.number, c) for t, c in zip(top, confirmed, strict=True)]
             if self.verbose:
-                named += _baselines(view, study, run, self, passes, trained, began)
-            _note_comparison(study, named, run.task.direction)
-        _note_winner(study, run, self)
+                compared += self._baselines(view, study, run, passes, trained, began)
+            lines = [(label, number, c.config, c.mean, c.spread) for label, number, c in compared]
+            records.write_comparison(study, lines, run.task.direction)
+        n_passes = PASSES if top else 0
+        records.write_winner(
+            study, self.best_trial_.number, self.best_config_, self.best_score_, self.best_spread_, n_passes
+        )
+        records.set_note(study, "loss", tasks.loss_code(run.task.loss))
+        self._warn(study, run)
 
-    def _refit(self, view: Any, run: _Run) -> None:
+    def _baselines(
+        self, view: Any, study: optuna.Study, run: Run, passes: Sequence[Stream], trained: int, began: float
+    ) -> list[Row]:
+        left = _left(self.timeout, began)
+        if not trained or (left is not None and left <= 0):
+            view.say("Nothing is left of the budget for the comparison with default Adam.")
+            return []
+        found: list[Row] = []
+        for event in baselines(study, run, passes, trained, left):
+            if isinstance(event, list):
+                found = event
+            elif isinstance(event, loop.Phase):
+                view.begin(event.name, event.total, unit=event.unit)
+            elif isinstance(event, loop.Advanced):
+                view.advance()
+            else:
+                view.event(event)
+        return found
+
+    def _warn(self, study: optuna.Study, run: Run) -> None:
+        """Say, and store, what takes from the trust in the winner."""
+        sentences = run.space.near_bounds(self.best_config_)
+        if self.best_trial_.state != _COMPLETE:
+            sentences.append("No trial reached the full number of epochs: the best is the one that came farthest.")
+        if not run.stream.split.drawn:
+            sentences.append("The judging rows were given, so choosing on them makes the score optimistic.")
+        records.set_note(study, "warnings", sentences)
+        for sentence in [] if self.verbose else sentences:
+            warnings.warn(sentence, UserWarning, stacklevel=4)
+
+    def _refit(self, view: Any, run: Run) -> None:
         if self.refit is False:
             return
         view.begin("training the winner", 1, unit="models")
-        train = _replay if self.refit == "train" else _train_on_all
-        self.model_, self.history_ = train(run, self.best_config_, self.best_trial_)
+        if self.refit == "train":
+            trained = refit.replay(run.task, run.stream, self.best_trial_, self.best_config_)
+        else:
+            trained = refit.train_on_all(run.task, run.stream, self.best_config_)
+        self.model_, self.history_ = trained
         view.advance()
 
-    def _learned_about(self, data: rows.Data, run: _Run) -> None:
-        """What predictions need to know, and nothing that holds on to the data."""
+    def _remember(self, run: Run) -> None:
+        """Keep what predictions need to know, and nothing that holds on to the data; forget an earlier fit."""
+        data = run.task.data
         self.kind_ = data.kind
         self.plan_ = run.plan
         self.target_scale_ = data.target_scale
@@ -471,7 +495,7 @@ class _Settings:
     """The constructor's arguments, checked."""
 
     kind: str
-    rule: Any
+    rule: Rule
     space: Space
     sampler: str
 
@@ -529,7 +553,7 @@ def _whole(name: str, value: Any, least: int) -> None:
         raise SettingError(f"{name}={value!r}: expected a whole number of at least {least}.")
 
 
-def _rule(optimizer: Any) -> Any:
+def _rule(optimizer: Any) -> Rule:
     if isinstance(optimizer, (list, tuple)):
         if len(optimizer) != 1:
             raise SettingError(f"optimizer={optimizer!r}: several optimizers in one study are not there yet; name one.")
@@ -539,7 +563,7 @@ def _rule(optimizer: Any) -> Any:
     return optimizers.get(optimizer)
 
 
-def _starting(start_from: Any, rule: Any) -> list[OptimizerConfig]:
+def _starting(start_from: Any, rule: Rule) -> list[OptimizerConfig]:
     """The configs to try first: the optimizer's defaults, then what was given."""
     default = OptimizerConfig(rule.name)
     if start_from is None or (isinstance(start_from, str) and start_from == "shipped"):
@@ -574,228 +598,42 @@ def _seed(tuner: AdamTuner, database: Any) -> tuple[int, optuna.Study | None]:
 # ----------------------------------------------------------------------------------------------- preparing
 
 
-@dataclass(frozen=True)
-class _Run:
-    """Everything a study needs, resolved."""
-
-    task: Task
-    stream: Stream
-    space: Space
-    engine: engines.Engine
-    plan: lanes.Plan
-    stamp: Stamp
-    starting: list[OptimizerConfig]
-
-    @property
-    def metric_name(self) -> str | None:
-        return None if self.task.metric is None else self.task.metric.name
-
-    def pruner(self) -> Any:
-        """A pruner that has seen nothing yet."""
-        return policies.pruner_for(self.stamp.pruner, self.task.epochs, self.task.direction)
-
-
-def _prepare(
-    tuner: AdamTuner,
-    settings: _Settings,
-    X: Any,
-    y: Any,
-    data: rows.Data,
-    seed: int,
-    stored: optuna.Study | None,
-) -> _Run:
+def _task(tuner: AdamTuner, X: Any, y: Any, data: rows.Data, seed: int) -> Task:
     def split(own_seed: int) -> rows.Split:
         return rows.split(data, tuner.validation_split, own_seed)
 
-    stream = Stream(seed, split(seed))
-    build = networks.builder(tuner.model, X, y, data, stream.split.train)
+    build = networks.builder(tuner.model, X, y, data, split(seed).train)
     model = build(seed)
     loss = tasks.choose_loss(tuner.loss, model, data)
     metric, objective = tasks.choose_metric(tuner.metric, data, loss, tasks.output_width(model))
-    task = Task(
-        data.kind,
-        data,
-        split,
-        build,
-        loss,
-        metric,
-        objective,
-        tasks.choose_direction(tuner.direction, metric, objective),
-        int(tuner.epochs),
-        int(tuner.batch_size),
-    )
-    searched, asked = settings.space, tuner.lanes
-    if stored is not None:
-        # What was resolved when the study was made stays.
-        stamp = records.read_stamp(stored)
-        asked = stamp.lanes if asked == "auto" else asked
-        searched = Space.from_json(stamp.space) if tuner.space == "auto" else searched
-    plan = lanes.plan(
-        task, model, settings.rule, asked, tuner.n_trials, policies.learns(settings.sampler), engines.device()
-    )
-    stamp = Stamp(
-        fingerprint=task.fingerprint(model),
-        task=task.name,
-        optimizer=settings.rule.name,
-        space=searched.to_json(),
-        objective=objective,
-        epochs=task.epochs,
-        batch_size=task.batch_size,
-        steps=task.epochs * task.steps_per_epoch(len(stream.split.train)),
+    direction = tasks.choose_direction(tuner.direction, metric, objective)
+    epochs, batch_size = int(tuner.epochs), int(tuner.batch_size)
+    # Study names are what people choose by in a dashboard: say what it is and how large.
+    name = f"{data.kind}-{'x'.join(map(str, (data.n_given, *data.x.shape[1:])))}"
+    return Task(name, data, split, build, loss, metric, objective, direction, epochs, batch_size)
+
+
+def _prepare(tuner: AdamTuner, settings: _Settings, task: Task, seed: int, stored: optuna.Study | None) -> Run:
+    stamp = None if stored is None else records.read_stamp(stored)
+    # The automatic space depends on n_trials; a resumed study keeps the one it was made with.
+    searched = Space.from_json(stamp.space) if stamp and tuner.space == "auto" else settings.space
+    return prepare(
+        task,
+        settings.rule,
+        searched,
         seed=seed,
-        lanes=plan.lanes,
-        strategy=plan.strategy,
-        device=plan.device,
-        backend=keras.backend.backend(),
         sampler=settings.sampler,
         pruner=tuner.pruner or "none",
-        version=importlib.metadata.version("adamtune"),
+        lanes_asked=tuner.lanes,
+        n_trials=tuner.n_trials,
+        stored=stamp,
     )
-    engine = engines.make(plan, task, model, settings.rule, stream)
-    return _Run(task, stream, searched, engine, plan, stamp, _starting(tuner.start_from, settings.rule))
 
 
-def _open_study(tuner: AdamTuner, database: Any, run: _Run, stored: optuna.Study | None) -> optuna.Study:
-    if stored is not None:
-        study = studies.resume(database, stored.study_name, run.task.direction, run.stamp)
-        run.engine.clock = records.last_tick(study)
-        return study
-    prefix = tuner.study_name or f"{run.task.name}/{run.stamp.optimizer}"
-    study = studies.create(database, prefix, run.task.direction, run.stamp, exact=tuner.resume)
-    studies.enqueue(study, run.space, run.starting)
-    return study
-
-
-def _announce(view: Any, study: optuna.Study, run: _Run, url: str | None) -> None:
+def _announce(view: Any, study: optuna.Study, run: Run, url: str | None) -> None:
     train, valid = len(run.stream.split.train), len(run.stream.split.valid)
     view.say(f"Study {study.study_name} in {storage.redact(storage.resolve_url(url))}")
     view.say(f"{run.task.name}: {train} rows train, {valid} judge by {run.task.objective}; {run.plan}")
-
-
-# ------------------------------------------------------------------------------------------------- closing
-
-
-def _baselines(
-    view: Any,
-    study: optuna.Study,
-    run: _Run,
-    tuner: AdamTuner,
-    passes: Sequence[Stream],
-    trained: int,
-    began: float,
-) -> list[tuple[str, int | None, Confirmed]]:
-    """Keras' default Adam, and Adam tuned over the learning rate alone with the epochs that the study took.
-
-    The second is a study of its own in the same database, with the same sampler and pruner. Skipped when no time is left.
-    """
-    left = _left(tuner.timeout, began)
-    if left is not None and left <= 0:
-        view.say("No time is left for the comparison with default Adam.")
-        return []
-    adam = optimizers.get("adam")
-    alone = space(adam, {"learning_rate": (adam.hypers[0].low, adam.hypers[0].high)}, 0)
-    model = run.task.build(run.stream.seed)
-    if run.stamp.optimizer == "adam":
-        engine = run.engine
-        engine.restart(run.stream, model)
-    else:
-        engine = engines.make(run.plan, run.task, model, adam, run.stream)
-    stamp = replace(run.stamp, optimizer="adam", space=alone.to_json())
-    other = studies.create(study._storage, f"{study.study_name}/learning-rate-alone", run.task.direction, stamp, True)
-    studies.enqueue(other, alone, [OptimizerConfig("adam")])
-    events = loop.search(
-        other,
-        alone,
-        engine,
-        loop.Budget(epochs=trained, seconds=left),
-        epochs=run.task.epochs,
-        sampler=stamp.sampler,
-        pruner=run.pruner(),
-        seed=stamp.seed,
-        metric=run.metric_name,
-    )
-    view.begin("comparison: learning rate alone", trained, unit="epochs")
-    for event in events:
-        view.event(event)
-    ranked = records.ranked(other)[:1]
-    configs = [OptimizerConfig("adam"), *[records.config_of(trial) for trial in ranked]]
-    labels = ["Keras' default Adam"]
-    labels += [f"Adam, learning rate alone ({_finished(other)} trials, {trained} epochs)"] * len(ranked)
-    view.begin("confirming the comparison", len(passes), unit="passes")
-    confirmed: list[Confirmed] = []
-    for confirmed in confirm(run.task, engine, configs, passes):
-        view.advance()
-    return [(label, None, each) for label, each in zip(labels, confirmed, strict=True)]
-
-
-def _note_comparison(study: optuna.Study, named: list[tuple[str, int | None, Confirmed]], direction: str) -> None:
-    sign = 1.0 if direction == "minimize" else -1.0
-    order = sorted(named, key=lambda row: sign * row[2].mean if np.isfinite(row[2].mean) else np.inf)
-    comparison = [
-        {"label": label, "trial": trial, "config": c.config.to_dict(), "mean": c.mean, "spread": c.spread}
-        for label, trial, c in order
-    ]
-    records.set_note(study, "comparison", comparison)
-
-
-def _note_winner(study: optuna.Study, run: _Run, tuner: AdamTuner) -> None:
-    warned = run.space.near_bounds(tuner.best_config_)
-    if tuner.best_trial_.state != optuna.trial.TrialState.COMPLETE:
-        warned.append("No trial reached the full number of epochs: the best is the one that came farthest.")
-    if not run.stream.split.drawn:
-        warned.append("The judging rows were given, so choosing on them makes the score optimistic.")
-    winner = {
-        "trial": tuner.best_trial_.number,
-        "config": tuner.best_config_.to_dict(),
-        "score": tuner.best_score_,
-        "spread": tuner.best_spread_,
-        "passes": PASSES if tuner.confirm else 0,
-    }
-    records.set_note(study, "winner", winner)
-    records.set_note(study, "warnings", warned)
-    records.set_note(study, "loss", tasks.loss_code(run.task.loss))
-    if not tuner.verbose:
-        for sentence in warned:
-            warnings.warn(sentence, UserWarning, stacklevel=4)
-
-
-def _train_on_all(run: _Run, config: OptimizerConfig, trial: Any) -> tuple[Any, dict[str, list[float]]]:
-    """The winner on every row given, validation rows included."""
-    task = run.task
-    given = np.arange(len(task.data.x))
-    model = task.build(run.stream.seed)
-    model.compile(optimizer=config.to_keras(), loss=task.loss, metrics=_metrics(task))
-
-    def train() -> Any:
-        return model.fit(
-            task.data.x,
-            tasks.encode_targets(task.data, task.loss),
-            sample_weight=task.data.training_weight(given),
-            epochs=task.epochs,
-            batch_size=task.batch_size,
-            verbose=0,
-        )
-
-    return model, dict(networks.seeded(run.stream.seed, train).history)
-
-
-def _replay(run: _Run, config: OptimizerConfig, trial: Any) -> tuple[Any, dict[str, list[float]]]:
-    """The winning trial again, on its own rows in its own order."""
-    model = run.task.build(run.stream.seed)
-    engine = OneByOne(run.task, model, run.stream)
-    engine.clock = trial.user_attrs["start_tick"]
-    engine.load({0: config})
-    history: dict[str, list[float]] = {"loss": [], "val_loss": []}
-    for _ in range(trial.user_attrs.get("epochs", run.task.epochs)):
-        engine.tick()
-        (report,) = engine.reports()
-        history["loss"].append(report.train_loss)
-        history["val_loss"].append(report.val_loss)
-    return model, history
-
-
-def _metrics(task: Task) -> list[Any] | None:
-    return None if task.metric is None else [task.metric]
 
 
 def _table(study: optuna.Study) -> Any:
@@ -808,7 +646,7 @@ def _table(study: optuna.Study) -> Any:
                 "state": "diverged" if records.diverged(trial) else trial.state.name.lower(),
                 "value": None if records.diverged(trial) else trial.value,
                 **(dict(records.config_of(trial).values) if "config" in trial.user_attrs else {}),
-                **{k: v for k, v in trial.user_attrs.items() if k not in ("config", "diverged")},
+                **{name: value for name, value in trial.user_attrs.items() if name not in ("config", "diverged")},
             }
             for trial in study.get_trials(deepcopy=False)
             if trial.state != optuna.trial.TrialState.WAITING
@@ -816,17 +654,6 @@ def _table(study: optuna.Study) -> Any:
     )
 
 
-def _finished(study: optuna.Study) -> int:
-    return sum(trial.state in records.FINISHED for trial in study.get_trials(deepcopy=False))
-
-
-def _value(trial: optuna.trial.FrozenTrial) -> float:
-    if trial.value is not None:
-        return trial.value
-    assert trial.last_step is not None
-    return trial.intermediate_values[trial.last_step]
-
-
 def _left(timeout: float | None, began: float) -> float | None:
-    """Seconds of the timeout that are left; at least a moment, so that one tick is trained."""
+    """Seconds that are left of the timeout; None without one."""
     return None if timeout is None else timeout - (time.monotonic() - began)

@@ -1,8 +1,8 @@
 """Many configs, one compiled program.
 
-An engine has lanes. The tuning loop loads configs into them, calls `tick()` (one epoch of every lane), reads `reports()`
-and frees the lanes whose trials ended. It never sees a backend. There are two engines: stacked lanes, and one trial at a
-time through `model.fit`.
+An engine has lanes. The tuning loop loads configs into them, calls `tick()` (one epoch of every lane), reads
+`reports()` and frees the lanes whose trials ended. It never sees a backend. There are two engines: stacked lanes, and
+one trial at a time through `model.fit`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How many lanes, and by which strategy: a written rule, not a stopwatch.
 
-Strategy and count decide which trials meet in a tick, so they must not depend on how busy the machine is: the same study
-on the same machine resolves to the same numbers, and a resumed one keeps what was stored.
+Strategy and count decide which trials meet in a tick, so they must not depend on how busy the machine is: the same
+study on the same machine resolves to the same numbers, and a resumed one keeps what was stored.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ _MOST_ON_CPU, _MOST_ON_GPU = 32, 256
 _LEARNER_LEAST, _LEARNER_SHARE = 8, 8
 # Share of the machine's memory that lanes may take; the rest is the user's and the temporary arrays'.
 _MEMORY_SHARE = 0.25
-# Arrays of a weight's size alive at once in a step, besides its slots: weight, gradient, their new values, one temporary.
+# Arrays of a weight's size alive at once in a step, besides its slots: weight, gradient, their new values, one
+# temporary.
 _COPIES = 5
 
 

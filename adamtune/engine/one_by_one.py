@@ -1,8 +1,8 @@
-"""One trial at a time through `model.fit`: the oracle that lanes are tested against, and the refuge for what lanes cannot take.
+"""One trial at a time through `model.fit`: the oracle for lanes, and the refuge for what they cannot take.
 
-It has the engine's contract with a single lane. Each tick fits one epoch on the rows in the stream's order, without Keras'
-own shuffling, after setting the generators behind dropout to the stream's masks, so a trial here is the plain Keras run
-that a lane has to equal.
+It has the engine's contract with a single lane. Each tick fits one epoch on the rows in the stream's order, without
+Keras' own shuffling, after setting the generators behind dropout to the stream's masks, so a trial here is the plain
+Keras run that a lane has to equal.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class OneByOne:
             self._model.compile(
                 optimizer=config.to_keras(builtin=self.builtin),
                 loss=self.task.loss,
-                metrics=[self.task.metric] if self.task.metric is not None else None,
+                metrics=self.task.metrics,
             )
             self.n_programs += 1
             self._age = 0
@@ -97,7 +97,7 @@ class OneByOne:
         self._model.set_weights(self._initial)
         self._model.compile(
             loss=self.task.loss,
-            metrics=[self.task.metric] if self.task.metric is not None else None,
+            metrics=self.task.metrics,
         )
         judged = self._model.evaluate(
             *self._judging(self.stream.split.valid),

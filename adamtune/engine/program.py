@@ -1,8 +1,9 @@
 """Program: one tick of training for one rule and one model, and the stream of chance that all its lanes share.
 
-All lanes of a program see the same rows in the same order, the same dropout masks and the same initial weights (common
-random numbers), so trials of the same ticks differ only by their hypers. That chance is the `Stream`: a pure function of
-(seed, tick). It is data to the program, so another seed or another split of the same sizes compiles nothing.
+All lanes of a program see the same rows in the same order, the same dropout masks and the same initial weights
+(common random numbers), so trials of the same ticks differ only by their hypers. That chance is the `Stream`: a pure
+function of (seed, tick). It is data to the program, so another seed or another split of the same sizes compiles
+nothing.
 
 This file is what both backends share. It turns a Keras model and a Rule into pure functions over `keras.ops`; how many
 lanes run through them at once is the backend file's business.
@@ -106,8 +107,9 @@ def hyper_row(rule: Rule, config: OptimizerConfig) -> list[float]:
 class Forward:
     """A built Keras model as a pure function of its weights.
 
-    Its variables fall into three groups: `weights` (trained), `state` (batch-norm statistics and the like, one per lane)
-    and `seeds` (states of the generators behind dropout and noise, shared by all lanes so that their masks are the same).
+    Its variables fall into three groups: `weights` (trained), `state` (batch-norm statistics and the like, one per
+    lane) and `seeds` (states of the generators behind dropout and noise, shared by all lanes so that their masks are
+    the same).
     """
 
     def __init__(self, model: Any, task: Task) -> None:

@@ -53,6 +53,16 @@ class Task:
     epochs: int
     batch_size: int
 
+    @property
+    def metric_name(self) -> str | None:
+        """The metric's name; None when there is no metric."""
+        return None if self.metric is None else self.metric.name
+
+    @property
+    def metrics(self) -> list[Any] | None:
+        """The metric as `model.compile` takes it."""
+        return None if self.metric is None else [self.metric]
+
     def steps_per_epoch(self, n_train: int) -> int:
         """Updates in one pass over `n_train` rows."""
         return -(-n_train // self.batch_size)

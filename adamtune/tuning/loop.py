@@ -1,7 +1,7 @@
 """The loop of a study: ask, load, tick, report, prune, tell, refill.
 
-`search` is a generator of events and prints nothing; who listens decides what people see. It knows an engine by its four
-methods and never sees a backend, so it is tested with a fake one.
+`search` is a generator of events and prints nothing; who listens decides what people see. It knows an engine by its
+four methods and never sees a backend, so it is tested with a fake one.
 """
 
 from __future__ import annotations
@@ -52,7 +52,21 @@ class Ticked:
     epochs: int
 
 
-Event = TrialEnded | Ticked
+@dataclass(frozen=True)
+class Phase:
+    """Another piece of work begins, of `total` units."""
+
+    name: str
+    total: int
+    unit: str
+
+
+@dataclass(frozen=True)
+class Advanced:
+    """One unit of a phase without trials is done."""
+
+
+Event = TrialEnded | Ticked | Phase | Advanced
 
 
 @dataclass
@@ -196,8 +210,8 @@ def _tell(study: optuna.Study, seat: _Seat, state: str, penalty: _Penalty, metri
 class _Penalty:
     """What a diverged trial is told: no better than the untrained model, nor than the worst value seen.
 
-    A sampler learns nothing from a failed trial, and ranks a pruned one by how long it lived; a finite bad value is what
-    teaches it to stay away.
+    A sampler learns nothing from a failed trial, and ranks a pruned one by how long it lived; a finite bad value is
+    what teaches it to stay away.
     """
 
     def __init__(self, engine: Engine, study: optuna.Study) -> None:

@@ -1,8 +1,9 @@
 """Names to samplers and pruners, with every argument written out.
 
 Optuna's defaults change between versions and two of them do not suit us: conditional parameters would be sampled
-independently, and a seeded sampler that is created again repeats its first suggestions. So a new sampler is made for each
-trial, seeded by (study seed, trial number); it costs no more, and a resumed study goes on instead of starting over.
+independently, and a seeded sampler that is created again repeats its first suggestions. So a new sampler is made for
+each trial, seeded by (study seed, trial number); it costs no more, and a resumed study goes on instead of starting
+over.
 """
 
 from __future__ import annotations

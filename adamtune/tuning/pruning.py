@@ -1,8 +1,8 @@
 """ASHA over all reports of a tick: a trial goes on while it is among the best 1/eta that ever reached its rung.
 
-Li et al. 2020, "A System for Massively Parallel Hyperparameter Tuning", arXiv 1810.05934, in the stopping form. Rungs are
-epochs 1, eta, eta**2, ... below the full budget. All reports of a tick are recorded before any is judged, so the outcome
-does not depend on the order of lanes.
+Li et al. 2020, "A System for Massively Parallel Hyperparameter Tuning", arXiv 1810.05934, in the stopping form. Rungs
+are epochs 1, eta, eta**2, ... below the full budget. All reports of a tick are recorded before any is judged, so the
+outcome does not depend on the order of lanes.
 """
 
 from __future__ import annotations

@@ -20,14 +20,16 @@ import datetime
 import json
 import secrets
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import optuna
 
 from adamtune.config import Found, OptimizerConfig
-from adamtune.engine.program import Report
 from adamtune.errors import ConfigError, LaneStatus, StudyError
+
+if TYPE_CHECKING:  # the engine loads a backend, and who only reads a study should not wait for that
+    from adamtune.engine.program import Report
 
 SCHEMA = 1
 _PREFIX = "adamtune:"
@@ -100,6 +102,24 @@ def get_note(study: optuna.Study, name: str) -> Any:
     return json.loads(text) if isinstance(text, str) else None
 
 
+def write_comparison(
+    study: optuna.Study, rows: list[tuple[str, int | None, OptimizerConfig, float, float]], direction: str
+) -> None:
+    """Store rows of (label, trial number or None, config, mean, spread), best first."""
+    sign = 1.0 if direction == "minimize" else -1.0
+    order = sorted(rows, key=lambda row: sign * row[3] if np.isfinite(row[3]) else np.inf)
+    names = ("label", "trial", "config", "mean", "spread")
+    set_note(study, "comparison", [dict(zip(names, (*r[:2], r[2].to_dict(), *r[3:]), strict=True)) for r in order])
+
+
+def write_winner(
+    study: optuna.Study, number: int, config: OptimizerConfig, score: float, spread: float, passes: int
+) -> None:
+    """Store which config won, its score and spread, and in how many confirming passes (0: in none)."""
+    winner = {"trial": number, "config": config.to_dict(), "score": score, "spread": spread, "passes": passes}
+    set_note(study, "winner", winner)
+
+
 def unique_name(prefix: str) -> str:
     """A study name that no other study has: the prefix, the UTC time and four random digits."""
     now = datetime.datetime.now(datetime.UTC).strftime("%Y%m%d-%H%M%S")
@@ -165,12 +185,8 @@ def ranked(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
     sign = 1.0 if study.direction == optuna.study.StudyDirection.MINIMIZE else -1.0
 
     def key(trial: optuna.trial.FrozenTrial) -> tuple[bool, int, float]:
-        if trial.state == optuna.trial.TrialState.COMPLETE:
-            assert trial.value is not None
-            return False, 0, sign * trial.value
-        step = trial.last_step
-        assert step is not None
-        return True, -step, sign * trial.intermediate_values[step]
+        short = trial.state != optuna.trial.TrialState.COMPLETE
+        return short, -(trial.last_step or 0) if short else 0, sign * value_of(trial)
 
     trials = [
         trial
@@ -180,6 +196,14 @@ def ranked(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
         and (trial.state == optuna.trial.TrialState.COMPLETE or trial.last_step is not None)
     ]
     return sorted(trials, key=key)
+
+
+def value_of(trial: optuna.trial.FrozenTrial) -> float:
+    """The trial's value, or its last report when it did not come to an end."""
+    if trial.value is not None:
+        return trial.value
+    assert trial.last_step is not None
+    return trial.intermediate_values[trial.last_step]
 
 
 def last_tick(study: optuna.Study) -> int:

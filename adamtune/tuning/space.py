@@ -1,8 +1,8 @@
 """Space: which hypers of an optimizer a study searches, and between which bounds.
 
 A hyper is searched under the name it is carried by: `one_minus_beta_1` on a log scale, never `beta_1`, because the
-difference between 0.9 and 0.99 is as large as that between 0.99 and 0.999. How many hypers are free depends on the budget
-(tiers): with few trials the learning rate alone, more as there are more trials to learn from.
+difference between 0.9 and 0.99 is as large as that between 0.99 and 0.999. How many hypers are free depends on the
+budget (tiers): with few trials the learning rate alone, more as there are more trials to learn from.
 """
 
 from __future__ import annotations
@@ -217,7 +217,15 @@ def _near_bound(name: str, parameter: Parameter, number: Any) -> str:
     scale = math.log if getattr(distribution, "log", False) else float
     place = (scale(number) - scale(low)) / (scale(high) - scale(low))
     end, bound = ("lower", low) if place < _NEAR else ("upper", high)
-    # 1 - beta = 1 is the end of what there is (no memory at all), not of what was searched.
-    if _NEAR <= place <= 1 - _NEAR or (parameter.carried and parameter.hyper.scale == "complement" and bound == 1.0):
+    if _NEAR <= place <= 1 - _NEAR or _is_natural(parameter, bound, low):
         return ""
     return f"{name}={number:.3g} lies within 5 % of its {end} bound {bound:g}: a better value may lie beyond."
+
+
+def _is_natural(parameter: Parameter, bound: float, low: float) -> bool:
+    """Whether a bound is an end of what there is rather than of what was searched.
+
+    1 - beta = 1 is no memory at all; a decay or an epsilon at its lower bound is as good as none.
+    """
+    hyper = parameter.hyper
+    return (hyper.scale == "complement" and parameter.carried and bound == 1.0) or (hyper.zero and bound == low)

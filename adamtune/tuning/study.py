@@ -1,11 +1,13 @@
 """Opening a study: a new one with a name of its own, or a stored one to go on with.
 
-A study is stamped with what it is when it is made. Going on with it needs the same task, optimizer, space and seed; what was
-resolved then (lanes, strategy, seed, space) is used again, so that later trials can be compared with earlier ones.
+A study is stamped with what it is when it is made. Going on with it needs the same task, optimizer, space and seed;
+what was resolved then (lanes, strategy, seed, space) is used again, so that later trials can be compared with earlier
+ones.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import optuna
@@ -50,7 +52,9 @@ def create(
     try:
         study = optuna.create_study(storage=storage, study_name=name, direction=direction)
         records.write_stamp(study, stamp)
-        study.set_metric_names([stamp.objective])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            study.set_metric_names([stamp.objective])
     except optuna.exceptions.StorageInternalError as error:
         raise StorageError(f"the study cannot be written: {error.__cause__ or error}") from error
     return study
