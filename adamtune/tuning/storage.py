@@ -253,7 +253,8 @@ class BufferedRDBStorage(RDBStorage):
         if self.engine.name == "sqlite":
             sqlalchemy.event.listen(self.engine, "connect", _use_wal)
             self.engine.dispose()  # the connection that looked at the tables is older than the listener
-            self.engine.connect().close()  # a file that WAL cannot write fails here, not in the first trial
+            with self.engine.connect() as connection:  # a file that cannot be written fails here, not in a trial
+                connection.exec_driver_sql("UPDATE version_info SET schema_version = schema_version")  # never committed
         self._buffer = _Buffer(self.engine)
         weakref.finalize(self, self._buffer.write)  # at exit, or when dropped without `close`
 
