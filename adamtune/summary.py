@@ -1,0 +1,451 @@
+"""What a stored study says, as data and as text.
+
+Everything is read from the study, nothing from the run that made it: the end of `fit` and `adamtune show` print the
+same. A study that was cut off before its best trials were confirmed says so and shows the best so far. What is stored
+is somebody's data: configs are checked field by field, and a loss that is not plain Keras does not get into the code
+to paste.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import json
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from adamtune.config import OptimizerConfig
+from adamtune.errors import ConfigError
+from adamtune.tuning import records
+
+_BEST = 5
+# Code fits the smallest usual terminal, so that it can be copied from there without broken lines.
+_WIDTH = 79
+_PLAIN_LOSS = re.compile(r"keras\.losses\.[A-Za-z]\w*\([\w=., -]*\)|'\w+'|\"\w+\"")
+_State = optuna.trial.TrialState
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """One of the best trials; `value` was reached in `epochs`, and is comparable only among the same epochs."""
+
+    trial: int
+    config: OptimizerConfig
+    value: float
+    epochs: int
+
+
+@dataclass(frozen=True)
+class Winner:
+    """The config that was chosen, with its mean and spread over the confirming passes (0: it was not confirmed)."""
+
+    trial: int
+    config: OptimizerConfig
+    score: float | None
+    spread: float | None
+    passes: int
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A config's confirmed values; `gain` is the share by which it is better than Keras' default Adam."""
+
+    label: str
+    trial: int | None
+    config: OptimizerConfig
+    mean: float | None
+    spread: float | None
+    gain: float | None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a study says.
+
+    Parameters
+    ----------
+    name, optimizer, task, objective, direction : str
+    created : str or None
+        When its first trial began, ISO 8601 in local time.
+    seconds : float or None
+        How long `fit` took; None while it has not come to its end.
+    device, strategy, sampler, pruner : str
+    lanes, epochs, batch_size : int
+    counts : dict of str to int
+        "finished" is the sum of "complete", "pruned" and "diverged"; also "failed" and "running".
+    best : tuple of Ranked
+        The best trials of the search, best first.
+    winner : Winner or None
+        None when the study was cut off before it was chosen.
+    comparison : tuple of Compared
+        Best first.
+    warnings : tuple of str
+    code : str
+        Lines of Python that use the winner, or else the best trial; "" when there is none.
+    """
+
+    name: str
+    optimizer: str
+    task: str
+    objective: str
+    direction: str
+    created: str | None
+    seconds: float | None
+    device: str
+    lanes: int
+    strategy: str
+    sampler: str
+    pruner: str
+    epochs: int
+    batch_size: int
+    counts: dict[str, int]
+    best: tuple[Ranked, ...]
+    winner: Winner | None
+    comparison: tuple[Compared, ...]
+    warnings: tuple[str, ...]
+    code: str
+
+    @property
+    def config(self) -> OptimizerConfig | None:
+        """The winner's config, else that of the best trial so far."""
+        if self.winner is not None:
+            return self.winner.config
+        return self.best[0].config if self.best else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data that JSON can hold."""
+        return {field.name: _plain(getattr(self, field.name)) for field in dataclasses.fields(self)}
+
+
+def of_study(study: optuna.Study) -> Summary:
+    """Read a study.
+
+    Raises
+    ------
+    StudyError
+        When adamtune did not make it.
+    """
+    stamp = records.read_stamp(study)
+    trials = study.get_trials(deepcopy=False)
+    began = [trial.datetime_start for trial in trials if trial.datetime_start is not None]
+    warnings = [str(each) for each in _note(study, "warnings", [])]
+    best = _best(study, stamp, warnings)
+    winner = _winner(_note(study, "winner"), warnings)
+    comparison = _comparison(_note(study, "comparison", []), study.direction.name.lower(), warnings)
+    config = winner.config if winner else best[0].config if best else None
+    seconds = _note(study, "seconds")
+    return Summary(
+        name=study.study_name,
+        optimizer=stamp.optimizer,
+        task=stamp.task,
+        objective=stamp.objective,
+        direction=study.direction.name.lower(),
+        created=min(began).isoformat(timespec="seconds") if began else None,
+        seconds=float(seconds) if isinstance(seconds, (int, float)) else None,
+        device=stamp.device,
+        lanes=stamp.lanes,
+        strategy=stamp.strategy,
+        sampler=stamp.sampler,
+        pruner=stamp.pruner,
+        epochs=stamp.epochs,
+        batch_size=stamp.batch_size,
+        counts=_counts(trials),
+        best=best,
+        winner=winner,
+        comparison=comparison,
+        warnings=tuple(warnings),
+        code=code(config, _note(study, "loss")) if config else "",
+    )
+
+
+def code(config: OptimizerConfig, loss: object = None) -> str:
+    """Lines of Python that use a config, with its exact values; they run as they are where there is a `model`.
+
+    Parameters
+    ----------
+    loss : str, optional
+        A Python expression; what is not a plain Keras loss is left out, and then only the optimizer is made.
+
+    Examples
+    --------
+    >>> print(code(OptimizerConfig("sgd", learning_rate=0.1), "'mse'"))
+    import keras
+    <BLANKLINE>
+    model.compile(
+        optimizer=keras.optimizers.SGD(learning_rate=0.1, momentum=0.0, nesterov=False),
+        loss='mse',
+    )
+    """
+    optimizer = config.to_code()
+    if _is_plain(loss):
+        line = f"model.compile(optimizer={optimizer}, loss={loss})"
+        laid_out = _lay_out(ast.parse(line, mode="eval").body)
+    else:
+        line = f"optimizer = {optimizer}"
+        laid_out = _lay_out(ast.parse(optimizer, mode="eval").body, before="optimizer = ")
+    modules = ("adamtune.optimizers", "keras")
+    imports = [f"import {module}" for module in modules if re.search(rf"\b{re.escape(module)}\.", line)]
+    return "\n".join([*imports, "", *laid_out])
+
+
+def render(summary: Summary) -> RenderableType:
+    """A summary for people: reads well in 80 columns and without colour."""
+    parts: list[RenderableType] = [_head(summary)]
+    if summary.best:
+        parts += ["", _best_table(summary)]
+    if summary.comparison:
+        parts += ["", _comparison_table(summary)]
+    parts += ["", Text(_printable(_verdict(summary)), style="bold")]
+    parts += [Text(f"Note: {_printable(each)}", style="yellow") for each in summary.warnings]
+    if summary.code:
+        parts += ["", Text(summary.code)]
+    return Group(*parts)
+
+
+def number(value: float | bool | None) -> str:
+    """A number for a table: four significant digits, more only where a number below one would look like one.
+
+    >>> number(0.00312345), number(0.99999), number(True), number(None)
+    ('0.003123', '0.99999', 'yes', '-')
+    """
+    if value is None or isinstance(value, bool):
+        return "-" if value is None else "yes" if value else "no"
+    text = f"{value:.4g}"
+    if text == "1" and 0 < value < 1:
+        text = f"{value:.{1 - math.floor(math.log10(1 - value))}g}"
+    return text
+
+
+# ------------------------------------------------------------------------------------------------- reading
+
+
+def _note(study: optuna.Study, name: str, absent: Any = None) -> Any:
+    try:
+        found = records.get_note(study, name)
+    except json.JSONDecodeError:
+        found = None
+    return absent if found is None else found
+
+
+def _counts(trials: Sequence[optuna.trial.FrozenTrial]) -> dict[str, int]:
+    diverged = sum(t.state in records.FINISHED and records.diverged(t) for t in trials)
+    by_state = {state: sum(t.state is state for t in trials) for state in _State}
+    complete, pruned = by_state[_State.COMPLETE] - diverged, by_state[_State.PRUNED]
+    return {
+        "finished": complete + pruned + diverged,
+        "complete": complete,
+        "pruned": pruned,
+        "diverged": diverged,
+        "failed": by_state[_State.FAIL],
+        "running": by_state[_State.RUNNING],
+    }
+
+
+def _best(study: optuna.Study, stamp: records.Stamp, warnings: list[str]) -> tuple[Ranked, ...]:
+    found: list[Ranked] = []
+    for trial in records.ranked(study):
+        try:
+            config = records.config_of(trial, stamp)
+        except ConfigError as error:
+            warnings.append(f"trial {trial.number} is left out, its stored config is not valid: {error}")
+            continue
+        epochs = trial.user_attrs.get("epochs", trial.last_step or 0)
+        found.append(Ranked(trial.number, config, records.value_of(trial), epochs))
+        if len(found) == _BEST:
+            break
+    return tuple(found)
+
+
+def _winner(note: Any, warnings: list[str]) -> Winner | None:
+    if note is None:
+        return None
+    try:
+        return Winner(
+            int(note["trial"]),
+            OptimizerConfig.from_dict(note["config"]),
+            _float(note["score"]),
+            _float(note["spread"]),
+            int(note["passes"]),
+        )
+    except (ConfigError, KeyError, TypeError, ValueError) as error:
+        warnings.append(f"the stored winner is not valid: {error}")
+        return None
+
+
+def _comparison(note: Any, direction: str, warnings: list[str]) -> tuple[Compared, ...]:
+    try:
+        rows = [
+            Compared(
+                str(row["label"]),
+                None if row["trial"] is None else int(row["trial"]),
+                OptimizerConfig.from_dict(row["config"]),
+                _float(row["mean"]),
+                _float(row["spread"]),
+                None,
+            )
+            for row in note
+        ]
+    except (ConfigError, KeyError, TypeError, ValueError) as error:
+        warnings.append(f"the stored comparison is not valid: {error}")
+        return ()
+    default = OptimizerConfig("adam").values
+    means = [r.mean for r in rows if r.trial is None and r.config.optimizer == "adam" and r.config.values == default]
+    base = means[0] if means else None
+    if not base:
+        return tuple(rows)
+    sign = -1.0 if direction == "minimize" else 1.0
+    return tuple(
+        dataclasses.replace(row, gain=None if row.mean is None else sign * (row.mean - base) / abs(base))
+        for row in rows
+    )
+
+
+def _float(value: Any) -> float | None:
+    return None if value is None else float(value)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, OptimizerConfig):
+        return value.to_dict()
+    if isinstance(value, (tuple, list)):
+        return [_plain(each) for each in value]
+    if dataclasses.is_dataclass(value):
+        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, float) and not math.isfinite(value):
+        return None  # JSON has no NaN
+    return dict(value) if isinstance(value, dict) else value
+
+
+def _is_plain(loss: object) -> bool:
+    """Whether it is the name of a loss or a call of a class of `keras.losses` with names and numbers only."""
+    if not isinstance(loss, str) or not _PLAIN_LOSS.fullmatch(loss):
+        return False
+    try:
+        ast.parse(loss, mode="eval")
+    except SyntaxError:
+        return False
+    return True
+
+
+def _lay_out(node: ast.expr, before: str = "", after: str = "", indent: int = 0) -> list[str]:
+    """A call in lines that fit: whole, or one argument a line."""
+    start = " " * indent + before
+    whole = start + ast.unparse(node) + after
+    if len(whole) <= _WIDTH or not isinstance(node, ast.Call):
+        return [whole]
+    lines = [f"{start}{ast.unparse(node.func)}("]
+    for argument in node.args:
+        lines += _lay_out(argument, "", ",", indent + 4)
+    for keyword in node.keywords:
+        lines += _lay_out(keyword.value, f"{keyword.arg}=", ",", indent + 4)
+    return [*lines, " " * indent + ")" + after]
+
+
+# ------------------------------------------------------------------------------------------------- showing
+
+
+def _head(summary: Summary) -> Text:
+    counts = summary.counts
+    ends = [f"{counts[how]} {how}" for how in ("complete", "pruned", "diverged", "failed", "running") if counts[how]]
+    lanes = "one trial at a time" if summary.strategy == "one_by_one" else f"{summary.lanes} lanes"
+    took = f" in {summary.seconds:.0f} s" if summary.seconds is not None else ""
+    lines = [
+        f"{summary.task}; {summary.optimizer} by {summary.objective} ({summary.direction})",
+        f"{counts['finished']} trials{took}: {', '.join(ends) or 'none has ended'}",
+        f"{summary.epochs} epochs at batch size {summary.batch_size}, sampler {summary.sampler}, "
+        f"pruner {summary.pruner}, {lanes} on {summary.device}",
+    ]
+    text = Text(f"Study {_printable(summary.name)}", style="bold")
+    for line in lines:
+        text.append(f"\n{_printable(line)}", style="not bold")
+    return text
+
+
+def _best_table(summary: Summary) -> Table:
+    table = _table("Best trials of the search")
+    table.add_column("trial", justify="right")
+    table.add_column(Text(_printable(summary.objective)), justify="right")
+    short = any(each.epochs != summary.epochs for each in summary.best)
+    if short:
+        table.add_column("epochs", justify="right")
+    hypers = _shown_hypers([each.config for each in summary.best])
+    for name in hypers:
+        table.add_column(name, justify="right")
+    for each in summary.best:
+        values = each.config.hypers
+        cells = [str(each.trial), number(each.value), *([str(each.epochs)] if short else [])]
+        table.add_row(*cells, *[number(values.get(name)) for name in hypers])
+    return table
+
+
+def _shown_hypers(configs: Sequence[OptimizerConfig]) -> list[str]:
+    """The learning rate and every hyper that is not at its default in all of them."""
+    shown: dict[str, None] = {"learning_rate": None}
+    for config in configs:
+        defaults = OptimizerConfig(config.optimizer).hypers
+        shown |= {name: None for name, value in config.hypers.items() if value != defaults.get(name)}
+    order = [name for config in configs for name in config.hypers]
+    return sorted(shown, key=order.index)
+
+
+def _comparison_table(summary: Summary) -> Table:
+    passes = f"{summary.winner.passes} " if summary.winner and summary.winner.passes else ""
+    table = _table(f"The best again in {passes}fresh passes, and the difference to default Adam", gap=0)
+    table.add_column("config")
+    table.add_column(Text(_printable(summary.objective)), justify="right", no_wrap=True)
+    table.add_column("difference", justify="right", no_wrap=True)
+    for row in summary.comparison:
+        mean = "diverged" if row.mean is None else number(row.mean)
+        spread = f" ± {row.spread:.2g}" if row.spread is not None else ""
+        table.add_row(Text(_printable(row.label)), mean + spread, _gain(row.gain, summary.direction))
+    return table
+
+
+def _gain(gain: float | None, direction: str) -> str:
+    """A gain in words that hold in either direction: lower, or higher.
+
+    >>> _gain(0.231, "minimize"), _gain(-0.012, "maximize"), _gain(0.0, "minimize")
+    ('23.1 % lower', '1.2 % lower', '')
+    """
+    if gain is None or abs(gain) < 0.0005:
+        return ""
+    lower = (gain > 0) == (direction == "minimize")
+    return f"{100 * abs(gain):.1f} % {'lower' if lower else 'higher'}"
+
+
+def _table(title: str, gap: int = 1) -> Table:
+    style: dict[str, Any] = {"box": box.SIMPLE_HEAD, "show_edge": False, "pad_edge": False, "padding": (0, gap, 0, 0)}
+    return Table(title=title, title_justify="left", title_style="italic", **style)
+
+
+def _verdict(summary: Summary) -> str:
+    if summary.winner is None:
+        if not summary.best:
+            return "No trial has trained to a finite loss."
+        best = summary.best[0]
+        return (
+            f"Best so far: trial {best.trial}, {summary.objective} {number(best.value)} after {best.epochs} epochs. "
+            "Not confirmed: the study was interrupted or is still running."
+        )
+    winner = summary.winner
+    score = f"{summary.objective} {number(winner.score)}"
+    if not winner.passes:
+        return f"Winner: trial {winner.trial}, {score}. Not confirmed: the best of many trials is optimistic."
+    spread = f" ± {winner.spread:.2g}" if winner.spread is not None else ""
+    gain = next((_gain(c.gain, summary.direction) for c in summary.comparison if c.trial == winner.trial), "")
+    than = f", {gain} than Keras' default Adam" if gain else ""
+    return f"Winner: trial {winner.trial}, {score}{spread} over {winner.passes} fresh passes{than}."
+
+
+def _printable(text: str) -> str:
+    # Names come from a database: a control code in one must not reach the terminal.
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
