@@ -309,7 +309,7 @@ class AdamTuner(BaseEstimator):
                 view.advance()
             winner = best(confirmed, run.task.direction)
             self._take(top[winner], run, confirmed[winner].mean, confirmed[winner].spread)
-            compared = [(f"trial {t.number}", t.number, c) for t, c in zip(top, confirmed, strict=True)]
+            compared: list[Row] = [(f"trial {t.number}", t.number, c) for t, c in zip(top, confirmed, strict=True)]
             if self.verbose:
                 compared += self._baselines(view, study, run, passes, trained, began)
             lines = [(label, number, c.config, c.mean, c.spread) for label, number, c in compared]
@@ -370,7 +370,7 @@ class AdamTuner(BaseEstimator):
         self.target_scale_ = data.target_scale
         self._from_logits = tasks.from_logits(run.task.loss)
         for gone in ("classes_", "model_", "history_", "best_config_", "best_trial_", "best_score_", "best_spread_"):
-            vars(self).pop(gone, None)
+            self.__dict__.pop(gone, None)
         if data.classes is not None:
             self.classes_ = data.classes
 
@@ -447,14 +447,26 @@ class AdamTuner(BaseEstimator):
             outputs = np.exp(outputs - outputs.max(axis=1, keepdims=True))
         return outputs / outputs.sum(axis=1, keepdims=True)
 
+    def __repr__(self, N_CHAR_MAX: int = 700) -> str:
+        return super(AdamTuner, self._without_password()).__repr__(N_CHAR_MAX)
+
+    def _html_repr(self) -> str:
+        return super(AdamTuner, self._without_password())._html_repr()
+
+    def _without_password(self) -> AdamTuner:
+        """This estimator as it may be shown."""
+        shown = object.__new__(type(self))
+        shown.__dict__.update(self.__dict__)
+        if isinstance(self.storage, str):
+            shown.storage = storage.redact(self.storage)
+        return shown
+
     def __getstate__(self) -> dict[str, Any]:
-        state = dict(super().__getstate__())
+        state = dict(super(AdamTuner, self._without_password()).__getstate__())
         # A study holds a live connection and its URL; the table of trials and the name stay.
         study = state.pop("study_", None)
         if study is not None:
             state["study_name_"] = study.study_name
-        if isinstance(state.get("storage"), str):
-            state["storage"] = storage.redact(state["storage"])
         if "model_" in state:
             state["model_"] = networks.to_bytes(state["model_"])
         return state
@@ -582,7 +594,7 @@ def _starting(start_from: Any, rule: Rule) -> list[OptimizerConfig]:
 def _seed(tuner: AdamTuner, database: Any) -> tuple[int, optuna.Study | None]:
     """The study's seed, and the stored study when one is resumed: it has a seed of its own."""
     stored = None
-    if tuner.resume:
+    if tuner.resume and tuner.study_name:
         try:
             stored = studies.find(database, tuner.study_name)
         except StudyError:
@@ -604,6 +616,7 @@ def _task(tuner: AdamTuner, X: Any, y: Any, data: rows.Data, seed: int) -> Task:
 
     build = networks.builder(tuner.model, X, y, data, split(seed).train)
     model = build(seed)
+    networks.check(model, data)
     loss = tasks.choose_loss(tuner.loss, model, data)
     metric, objective = tasks.choose_metric(tuner.metric, data, loss, tasks.output_width(model))
     direction = tasks.choose_direction(tuner.direction, metric, objective)

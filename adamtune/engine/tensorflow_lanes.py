@@ -177,7 +177,7 @@ class TensorFlowLanes:
         weight = None if self._train_weight is None else tf.gather(self._train_weight, index)
 
         def lane(values: Any) -> Any:
-            loss, _, state, seeds_after = self._forward(*values, seeds, x, y, weight, training=True)
+            loss, _, state, seeds_after = self._forward(values[0], values[1], seeds, x, y, weight, training=True)
             return loss, state, seeds_after
 
         with tf.GradientTape() as tape:
@@ -200,7 +200,7 @@ class TensorFlowLanes:
             weight = None if self._valid_weight is None else tf.gather(self._valid_weight, index)
 
             def lane(values: Any) -> Any:
-                return self._forward(*values, seeds, x, y, weight, training=False)[:2]
+                return self._forward(values[0], values[1], seeds, x, y, weight, training=False)[:2]
 
             loss, outputs = _map(lane, (weights, state))
             means = tf.stack([tf.cast(loss, self._dtype), self._metric(y, outputs)])

@@ -19,6 +19,7 @@ from __future__ import annotations
 import datetime
 import json
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -103,7 +104,7 @@ def get_note(study: optuna.Study, name: str) -> Any:
 
 
 def write_comparison(
-    study: optuna.Study, rows: list[tuple[str, int | None, OptimizerConfig, float, float]], direction: str
+    study: optuna.Study, rows: Sequence[tuple[str, int | None, OptimizerConfig, float, float]], direction: str
 ) -> None:
     """Store rows of (label, trial number or None, config, mean, spread), best first."""
     sign = 1.0 if direction == "minimize" else -1.0

@@ -81,8 +81,9 @@ class Space:
 
     def config(self, params: Mapping[str, Any]) -> OptimizerConfig:
         """The config of sampled numbers."""
-        sampled = {p.hyper.name: p.value(params[name]) for name, p in self.free.items()}
-        return OptimizerConfig(self.rule.name, **self.fixed, **sampled)
+        hypers: dict[str, Any] = dict(self.fixed)
+        hypers |= {p.hyper.name: p.value(params[name]) for name, p in self.free.items()}
+        return OptimizerConfig(self.rule.name, **hypers)
 
     def params(self, config: OptimizerConfig) -> dict[str, Any]:
         """The point of the space nearest to a config."""

@@ -14,6 +14,7 @@ import optuna
 
 from adamtune.config import OptimizerConfig
 from adamtune.errors import StorageError, StudyError
+from adamtune.tasks.task import Direction
 from adamtune.tuning import records
 from adamtune.tuning.records import Stamp
 from adamtune.tuning.space import Space
@@ -39,7 +40,7 @@ def find(storage: optuna.storages.BaseStorage, name: str) -> optuna.Study:
 
 
 def create(
-    storage: optuna.storages.BaseStorage, prefix: str, direction: str, stamp: Stamp, exact: bool = False
+    storage: optuna.storages.BaseStorage, prefix: str, direction: Direction, stamp: Stamp, exact: bool = False
 ) -> optuna.Study:
     """A new study with a name that begins with the prefix, or is it when `exact`.
 
@@ -60,7 +61,7 @@ def create(
     return study
 
 
-def resume(storage: optuna.storages.BaseStorage, name: str, direction: str, stamp: Stamp) -> optuna.Study:
+def resume(storage: optuna.storages.BaseStorage, name: str, direction: Direction, stamp: Stamp) -> optuna.Study:
     """A stored study, after a check that it is the one asked for.
 
     Trials that a killed process left running are told to have failed: nobody will finish them.
@@ -74,7 +75,7 @@ def resume(storage: optuna.storages.BaseStorage, name: str, direction: str, stam
     stored = records.read_stamp(study)
     if study.direction.name.lower() != direction:
         _refuse(study, "direction", study.direction.name.lower(), direction)
-    for field in ("fingerprint", "optimizer", "space", "seed", "objective", "epochs", "batch_size"):
+    for field in ("seed", "optimizer", "space", "objective", "epochs", "batch_size", "fingerprint"):
         wanted = getattr(stamp, field)
         if wanted != getattr(stored, field):
             _refuse(study, field, getattr(stored, field), wanted)

@@ -1,4 +1,4 @@
-"""Small tasks that every engine is tried on; all have a last short batch and judging rows that are no multiple of it."""
+"""Small tasks that every engine is tried on; they have a last short batch, in training and in judging."""
 
 import keras
 import numpy as np
