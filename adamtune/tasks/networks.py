@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pathlib
 import random
+import re
 import tempfile
 from collections.abc import Callable
 from typing import Any
@@ -125,3 +126,13 @@ def from_bytes(content: bytes) -> Any:
         path = pathlib.Path(folder, "model.keras")
         path.write_bytes(content)
         return keras.saving.load_model(path, safe_mode=True)
+
+
+def check(model: Any, data: Data) -> None:
+    """Raise ModelError when the model cannot take the rows."""
+    try:
+        model(data.x[:1])
+    except Exception as error:
+        # Keras puts colours and a list of arguments around what it has to say.
+        said = re.sub(r"\x1b\[\d+m", "", str(error)).split("Arguments received")[0].strip()
+        raise ModelError(f"the model {model.name!r} cannot take rows of shape {data.x.shape[1:]}: {said}") from error
