@@ -454,7 +454,7 @@ class AdamTuner(BaseEstimator):
         return super(AdamTuner, self._without_password())._html_repr()
 
     def _without_password(self) -> AdamTuner:
-        """This estimator as it may be shown."""
+        """The same estimator as it may be shown."""
         shown = object.__new__(type(self))
         shown.__dict__.update(self.__dict__)
         if isinstance(self.storage, str):

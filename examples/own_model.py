@@ -1,4 +1,4 @@
-"""Your own Keras model, and the question what tuning buys: the same network with the optimizer found and with defaults."""
+"""Your own Keras model, and what tuning buys it: the same network with the optimizer found and with defaults."""
 
 import keras
 from sklearn.datasets import load_digits

@@ -139,10 +139,9 @@ def test_verbose_1_compares_with_default_adam_and_says_what_to_paste(capsys):
     labels = [row["label"] for row in records.get_note(tuner.study_, "comparison")]
     assert len(labels) == len(set(labels)) >= 3
     # The comparison is another study, of as many epochs as this one took.
-    beside = optuna.load_study(
-        study_name=[s for s in tuner.study_._storage.get_all_studies() if "alone" in s.study_name][0].study_name,
-        storage=tuner.study_._storage,
-    )
+    database = tuner.study_._storage
+    (name,) = (s.study_name for s in database.get_all_studies() if "alone" in s.study_name)
+    beside = optuna.load_study(study_name=name, storage=database)
     spent = sum(tuner.trials_["epochs"])
     assert spent <= sum(t.user_attrs["epochs"] for t in beside.get_trials()) < spent + 3
 
@@ -482,7 +481,7 @@ def test_model_whose_input_does_not_fit_says_so():
 
 
 def test_rows_of_another_width_are_refused_at_predict(iris):
-    with pytest.raises(ValueError, match="3 features.*expecting 4"):
+    with pytest.raises(ValueError, match=r"3 features.*expecting 4"):
         iris.predict(X[:, :3])
 
 
