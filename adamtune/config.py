@@ -1,12 +1,14 @@
 """OptimizerConfig: one frozen choice of optimizer, hypers and schedule.
 
-It is what a study stores, shows, recommends and reuses. It is plain data (JSON both ways, checked against the catalogue),
-and `to_keras()` makes a fresh optimizer of it each time, because a Keras optimizer belongs to one model.
+It is what a study stores, shows, recommends and reuses. It is plain data (JSON both ways, checked against the
+catalogue), and `to_keras()` makes a fresh optimizer of it each time, because a Keras optimizer belongs to one model.
 """
 
 from __future__ import annotations
 
 import json
+import math
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +29,10 @@ class Found:
     epochs: int
     batch_size: int
     steps: int
+
+    def __post_init__(self) -> None:
+        if not all(type(number) is int and number > 0 for number in vars(self).values()):
+            raise ConfigError(f"found must hold whole numbers above 0, got {reprlib.repr(vars(self))}.")
 
 
 @dataclass(frozen=True, init=False)
@@ -65,6 +71,7 @@ class OptimizerConfig:
 
     def __init__(
         self,
+        /,  # `from_dict` must be able to refuse a hyper called "self"
         optimizer: str,
         *,
         schedule: str | None = None,
@@ -72,11 +79,19 @@ class OptimizerConfig:
         **hypers: Any,
     ) -> None:
         rule = optimizers.get(optimizer)
+        decay = schedules.DECAY.check(hypers.get("decay", 0.0))
         if schedule is None:
-            schedule = "inverse_time" if hypers.get("decay") else "constant"
+            schedule = "inverse_time" if decay else "constant"
         allowed = rule.hypers + schedules.get(schedule).hypers
-        if schedule == "constant" and hypers.get("decay") == 0:
-            hypers = {name: value for name, value in hypers.items() if name != "decay"}
+        if schedule == "constant" and decay:
+            raise ConfigError(
+                f"decay={decay} is given, but a constant schedule has none: write schedule='inverse_time' or leave one "
+                "of the two out."
+            )
+        if schedule == "constant":
+            hypers.pop("decay", None)
+        if found is not None and not isinstance(found, Found):
+            raise ConfigError(f"found={reprlib.repr(found)}: expected Found(epochs, batch_size, steps) or None.")
         given = {find(name, allowed, rule.name).name: value for name, value in hypers.items()}
         values = tuple((hyper.name, hyper.check(given.get(hyper.name, hyper.default))) for hyper in allowed)
         object.__setattr__(self, "optimizer", rule.name)
@@ -101,7 +116,7 @@ class OptimizerConfig:
 
     def __repr__(self) -> str:
         changed = [
-            f"{name}={value:.6g}" if isinstance(value, float) else f"{name}={value}"
+            f"{name}={_short(self._hyper(name), value)}"
             for name, value in self.values
             if name == "learning_rate" or value != self._hyper(name).default
         ]
@@ -132,19 +147,25 @@ class OptimizerConfig:
             When a field is missing, unknown or out of range. Nothing is imported or executed from the data.
         """
         if not isinstance(data, Mapping):
-            raise ConfigError(f"a config is a mapping, got {type(data).__name__}.")
-        extra = set(data) - {"schema", "optimizer", "schedule", "hypers", "found"}
-        if extra or data.get("schema") != _SCHEMA:
             raise ConfigError(
-                f"not a config of schema {_SCHEMA}: schema={data.get('schema')!r}, unknown fields: "
-                f"{sorted(map(str, extra)) or 'none'}. Expected the data of OptimizerConfig.to_dict()."
+                f"a config is a mapping, got {type(data).__name__}. Expected the data of OptimizerConfig.to_dict()."
+            )
+        extra = set(data) - {"schema", "optimizer", "schedule", "hypers", "found"}
+        schema = data.get("schema")
+        if extra or type(schema) is not int or schema != _SCHEMA:
+            foreign = reprlib.repr(sorted(map(str, extra))) if extra else "none"
+            raise ConfigError(
+                f"not a config of schema {_SCHEMA}: schema={reprlib.repr(schema)}, unknown fields: {foreign}. "
+                "Expected the data of OptimizerConfig.to_dict()."
             )
         hypers = data.get("hypers", {})
         if not isinstance(hypers, Mapping) or not all(isinstance(name, str) for name in hypers):
-            raise ConfigError("the field 'hypers' must map names to numbers.")
+            raise ConfigError(
+                f"the field 'hypers' is {reprlib.repr(hypers)}: expected a mapping from names to numbers."
+            )
         reserved = set(hypers) & {"optimizer", "schedule", "found"}
         if reserved:
-            raise ConfigError(f"the field 'hypers' holds {sorted(reserved)}, which are no hypers.")
+            raise ConfigError(f"the field 'hypers' holds {sorted(reserved)}, which are fields beside it, no hypers.")
         found = data.get("found")
         return cls(
             data.get("optimizer", ""),
@@ -161,9 +182,11 @@ class OptimizerConfig:
     def from_json(cls, text: str) -> OptimizerConfig:
         """The inverse of `to_json`; raises ConfigError."""
         try:
-            return cls.from_dict(json.loads(text))
-        except json.JSONDecodeError as error:
-            raise ConfigError(f"not JSON: {error}. Expected the text of to_json().") from None
+            data = json.loads(text)
+        # Also: no text at all, bytes that are no text, a number of 5,000 digits, brackets 100,000 deep.
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ConfigError(f"not JSON: {error}. Expected the text of OptimizerConfig.to_json().") from None
+        return cls.from_dict(data)
 
     def to_keras(self, steps: int | None = None, builtin: str = "auto") -> Any:
         """A fresh Keras optimizer, for `model.compile(optimizer=...)`.
@@ -174,7 +197,7 @@ class OptimizerConfig:
             Number of updates of the training, for schedules with an end. Neither schedule of this version has one.
         builtin : {"auto", "always", "never"}
             Whether to use Keras' own class: wherever it computes the same update for these values (a saved model
-            then loads without adamtune), always, or never.
+            then loads without adamtune), always, or never. Keras' schedule goes with Keras' class, ours with ours.
 
         Returns
         -------
@@ -186,19 +209,25 @@ class OptimizerConfig:
             With `builtin="always"` when Keras has no class that computes the same, with the reason.
         """
         if builtin not in ("auto", "always", "never"):
-            raise ConfigError(f"builtin={builtin!r} is unknown: write 'auto', 'always' or 'never'.")
+            raise ConfigError(f"builtin={reprlib.repr(builtin)} is unknown: write 'auto', 'always' or 'never'.")
         import keras
 
         reason = self._unlike_builtin()
         if builtin == "always" and reason:
-            raise ConfigError(f"no class of keras.optimizers computes the same: {reason}.")
+            raise ConfigError(
+                f"builtin='always', but no class of keras.optimizers computes the same: {reason}. Write builtin='auto'."
+            )
+        ours = builtin == "never" or bool(reason)
         arguments: dict[str, Any] = self.hypers
         decay = arguments.pop("decay", 0.0)
         if self.schedule == "inverse_time":
-            arguments["learning_rate"] = keras.optimizers.schedules.InverseTimeDecay(
-                arguments["learning_rate"], decay_steps=1, decay_rate=decay
+            rate = arguments["learning_rate"]
+            arguments["learning_rate"] = (
+                optimizers.LearningRate(rate, decay=decay)
+                if ours
+                else keras.optimizers.schedules.InverseTimeDecay(rate, decay_steps=1, decay_rate=decay)
             )
-        if builtin == "never" or reason:
+        if ours:
             return getattr(optimizers, self.rule.class_name)(**arguments)
         return getattr(keras.optimizers, str(self.rule.builtin))(**arguments)
 
@@ -208,15 +237,17 @@ class OptimizerConfig:
         >>> OptimizerConfig("sgd", learning_rate=0.1, momentum=0.9).to_code()
         'keras.optimizers.SGD(learning_rate=0.1, momentum=0.9, nesterov=False)'
         """
+        ours = bool(self._unlike_builtin())
         arguments = {name: repr(value) for name, value in self.values if name != "decay"}
         if self.schedule == "inverse_time":
+            rate = arguments["learning_rate"]
             arguments["learning_rate"] = (
-                "keras.optimizers.schedules.InverseTimeDecay("
-                f"{arguments['learning_rate']}, decay_steps=1, decay_rate={self.decay!r})"
+                f"adamtune.optimizers.LearningRate({rate}, decay={self.decay!r})"
+                if ours
+                else f"keras.optimizers.schedules.InverseTimeDecay({rate}, decay_steps=1, decay_rate={self.decay!r})"
             )
-        module = "adamtune.optimizers" if self._unlike_builtin() else "keras.optimizers"
-        joined = ", ".join(f"{name}={value}" for name, value in arguments.items())
-        return f"{module}.{self.rule.class_name}({joined})"
+        name = f"adamtune.optimizers.{self.rule.class_name}" if ours else f"keras.optimizers.{self.rule.builtin}"
+        return f"{name}({', '.join(f'{argument}={value}' for argument, value in arguments.items())})"
 
     def _unlike_builtin(self) -> str:
         if self.rule.builtin is None:
@@ -227,7 +258,13 @@ class OptimizerConfig:
 def _found(data: Any) -> Found:
     fields = ("epochs", "batch_size", "steps")
     if not isinstance(data, Mapping) or set(data) != set(fields):
-        raise ConfigError(f"the field 'found' must have exactly {', '.join(fields)}.")
-    if not all(type(data[name]) is int and data[name] > 0 for name in fields):
-        raise ConfigError(f"the field 'found' must hold positive whole numbers, got {dict(data)}.")
+        raise ConfigError(f"the field 'found' is {reprlib.repr(data)}: expected a mapping of {', '.join(fields)}.")
     return Found(**data)
+
+
+def _short(hyper: Hyper, value: Value) -> str:
+    """A value to six digits, counted from where it differs from 1 for a complement: 0.9999999 must not read as 1."""
+    if isinstance(value, bool):
+        return str(value)
+    nines = int(-math.log10(hyper.carry(value))) if hyper.scale == "complement" else 0
+    return f"{value:.{min(17, 6 + nines)}g}"

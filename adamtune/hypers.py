@@ -9,6 +9,7 @@ matters about it is how far it is from one, so it is searched on the log of `1 -
 from __future__ import annotations
 
 import math
+import reprlib
 from dataclasses import dataclass
 from typing import Literal
 
@@ -71,19 +72,18 @@ class Hyper:
         ConfigError
             When it is not a number or outside the legal range.
         """
+        number = _number(value)
         if self.scale == "flag":
-            if value in (0, 1):
+            if _is_bool(value) or number in (0.0, 1.0):
                 return bool(value)
         else:
-            number = _number(value)
+            legal = number > 0.0 or (self.zero and number == 0.0)
             if self.scale == "complement":
                 legal = 0.0 <= number < 1.0
-            else:
-                legal = number > 0.0 or (self.zero and number == 0.0)
             if legal and math.isfinite(number):
                 return number
         raise ConfigError(
-            f"{self.name}={value!r} is out of range: expected {self.expected}. "
+            f"{self.name}={reprlib.repr(value)} is out of range: expected {self.expected}. "
             f"The default is {self.name}={self.default}."
         )
 
@@ -128,9 +128,16 @@ def flag(name: str, default: bool = False, *, tier: int, meaning: str) -> Hyper:
 
 def _number(value: object) -> float:
     """`value` as a float, NaN when it is none (bool is not a number here: `beta_1=True` is a mistake)."""
-    if isinstance(value, (bool, str, bytes)):
+    if isinstance(value, (str, bytes, bytearray)) or _is_bool(value) or getattr(value, "shape", ()) != ():
         return math.nan
     try:
         return float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return math.nan
+
+
+def _is_bool(value: object) -> bool:
+    """Whether `value` is a bool of Python, or a single one of numpy."""
+    return isinstance(value, bool) or (
+        getattr(value, "shape", None) == () and str(getattr(value, "dtype", "")) == "bool"
+    )

@@ -1,47 +1,385 @@
-"""Small tools to try a rule on, used by doctests and by the conformance tests."""
+"""Small tools to try a rule on, and every promise of a `Rule` as tests to inherit.
+
+An optimizer is tested by a subclass with one fixture; each test says in its name what is promised.
+
+    class TestMyRule(RuleTestCase):
+        @pytest.fixture
+        def rule(self):
+            return RULE
+
+Who writes an optimizer of their own, in a file of their own, gets the same tests that adamtune's optimizers pass.
+"""
+# ruff: noqa: D102 (the name of a test says what it promises)
 
 from __future__ import annotations
 
+import inspect
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from adamtune import optimizers
+import numpy as np
+import pytest
+
 from adamtune.config import OptimizerConfig
+from adamtune.hypers import Hyper, Value
 from adamtune.optimizers import schedules
+from adamtune.optimizers._rule import Rule
+
+Values = Mapping[str, Value]
+# A number, a bias, a kernel and the kernel of a convolution.
+SHAPES: tuple[tuple[int, ...], ...] = ((), (3,), (2, 3), (2, 3, 3, 4))
 
 
-def carried(config: OptimizerConfig, iterations: int, dtype: str = "float64") -> SimpleNamespace:
-    """The config's values as `Rule.update` takes them, after `iterations` updates, as scalar tensors."""
+def carried(rule: Rule, values: Values | Sequence[Values], dtype: str = "float64", rank: int = 0) -> SimpleNamespace:
+    """Values as `Rule.update` takes them, as scalars, or with a list of values as arrays of shape (lanes, 1, ..., 1).
+
+    Parameters
+    ----------
+    values : mapping from name to value, or sequence of such
+        What is left out has its default.
+    rank : int
+        Number of axes of the weights, lanes included.
+    """
     from keras import ops
 
-    values = config.hypers
-    h = SimpleNamespace(
-        **{
-            hyper.carried_name: ops.convert_to_tensor(hyper.carry(values.get(hyper.name, hyper.default)), dtype=dtype)
-            for hyper in config.rule.hypers + schedules.HYPERS
-        }
+    lanes = [values] if isinstance(values, Mapping) else values
+    shape = () if isinstance(values, Mapping) else (len(lanes),) + (1,) * (rank - 1)
+    numbers = {
+        hyper.carried_name: [hyper.carry(lane.get(hyper.name, hyper.default)) for lane in lanes]
+        for hyper in rule.hypers + schedules.HYPERS
+    }
+    return SimpleNamespace(
+        **{name: ops.reshape(ops.convert_to_tensor(column, dtype=dtype), shape) for name, column in numbers.items()}
     )
-    h.learning_rate = schedules.learning_rate(h, ops.cast(iterations, dtype))
-    return h
 
 
-def path(config: OptimizerConfig, gradient: Any, start: Any, steps: int, dtype: str = "float64") -> list[Any]:
-    """The weights after each of `steps` updates from `start`; `gradient(w, t)` is called with t = 1, 2, ..."""
+def path(
+    rule: Rule,
+    values: Values | Sequence[Values],
+    gradient: Callable[[Any, int], Any],
+    start: Any,
+    steps: int,
+    dtype: str = "float64",
+) -> np.ndarray:
+    """The weights after each of `steps` updates from `start`, of shape (steps, *start.shape).
+
+    Parameters
+    ----------
+    values : mapping from name to value, or sequence of such
+        Of one run, or of one lane each: then the first axis of `start` is the lanes'.
+    gradient : callable
+        `gradient(w, t)`, called with the weights and t = 1, 2, ...
+    start : array
+    """
     from keras import ops
 
     w = ops.convert_to_tensor(start, dtype=dtype)
-    slots = tuple(ops.zeros_like(w) for _ in config.rule.slots)
+    slots = tuple(ops.zeros_like(w) for _ in rule.slots)
+    h = carried(rule, values, dtype, rank=len(w.shape))
     weights = []
     for t in range(1, steps + 1):
+        now = ops.convert_to_tensor(float(t), dtype=dtype)
+        h_now = SimpleNamespace(**vars(h) | {"learning_rate": schedules.learning_rate(h, now - 1)})
         g = ops.convert_to_tensor(gradient(w, t), dtype=dtype)
-        w, slots = config.rule.update(
-            g, w, slots, carried(config, t - 1, dtype), ops.convert_to_tensor(float(t), dtype=dtype)
-        )
+        w, slots = rule.update(g, w, slots, h_now, now)
         weights.append(ops.convert_to_numpy(w))
-    return weights
+    return np.stack(weights)
 
 
 def three_steps(optimizer: str, **hypers: Any) -> list[float]:
     """The first three weights on 0.5 * w**2 from w = 1 (the gradient is w), in float64."""
-    config = OptimizerConfig(optimizers.get(optimizer).name, **hypers)
-    return [float(w) for w in path(config, lambda w, t: w, 1.0, steps=3)]
+    config = OptimizerConfig(optimizer, **hypers)
+    return [float(w) for w in path(config.rule, config.hypers, lambda w, t: w, 1.0, steps=3)]
+
+
+@contextmanager
+def floatx(dtype: str) -> Iterator[None]:
+    """Keras' default float type for a while: a `keras.optimizers` class keeps its learning rate in it."""
+    import keras
+
+    before = keras.config.floatx()
+    keras.config.set_floatx(dtype)
+    try:
+        yield
+    finally:
+        keras.config.set_floatx(before)
+
+
+def defaults(rule: Rule) -> dict[str, Value]:
+    """All hypers at their defaults."""
+    return {hyper.name: hyper.default for hyper in rule.hypers}
+
+
+def middle(rule: Rule) -> dict[str, Value]:
+    """All hypers in the middle of their search ranges, flags at their defaults."""
+    return {
+        hyper.name: hyper.default if hyper.scale == "flag" else hyper.uncarry((hyper.low * hyper.high) ** 0.5)
+        for hyper in rule.hypers
+    }
+
+
+def _other(hyper: Hyper) -> Value:
+    """A value that `middle` has not: the other one, or a quarter of the way along the search range."""
+    return not hyper.default if hyper.scale == "flag" else hyper.uncarry(hyper.low**0.75 * hyper.high**0.25)
+
+
+def _fading(seed: int, steps: int, shape: tuple[int, ...]) -> np.ndarray:
+    """Random gradients that halve with every step: what looks at past gradients then differs from what does not."""
+    noise = np.random.default_rng(seed).normal(size=(steps, *shape))
+    return noise * 0.5 ** np.arange(steps).reshape((-1,) + (1,) * len(shape))
+
+
+class RuleTestCase:
+    """Every promise of a Rule; subclasses have a fixture `rule`, and others where a promise needs other numbers."""
+
+    @pytest.fixture
+    def rule(self) -> Rule:
+        """The rule under test."""
+        raise NotImplementedError("a subclass of RuleTestCase needs a fixture `rule` that returns its Rule")
+
+    @pytest.fixture
+    def lively(self, rule: Rule) -> dict[str, Value]:
+        """Values at which every hyper has something to do; override where the middle of the search is no such place."""
+        return middle(rule)
+
+    # ------------------------------------------------------------------------------------ what it says of itself
+
+    def test_names_are_what_others_build_on(self, rule: Rule) -> None:
+        assert rule.hypers[0].name == "learning_rate", "the first hyper is the learning rate"
+        assert rule.name == rule.name.lower() and rule.class_name.isidentifier() and rule.source
+        for kind, names in (
+            ("hypers", [name for hyper in rule.hypers for name in {hyper.name, hyper.carried_name}]),
+            ("slots", list(rule.slots)),
+        ):
+            assert len(set(names)) == len(names), f"{kind} share a name: {names}"
+            assert all(name.isidentifier() for name in names), f"{kind} have names that cannot be arguments: {names}"
+
+    def test_default_is_legal_and_would_be_found_by_a_search(self, rule: Rule) -> None:
+        for hyper in rule.hypers:
+            assert hyper.check(hyper.default) == hyper.default, hyper.name
+            if hyper.scale != "flag" and not (hyper.zero and hyper.default == 0):
+                # 1 - 0.999 is 0.0010000000000000009: the bounds hold up to rounding.
+                low, high = hyper.low * (1 - 1e-9), hyper.high * (1 + 1e-9)
+                assert low <= hyper.carry(hyper.default) <= high, f"{hyper.name}: default outside its search range"
+
+    def test_both_ends_of_a_search_are_legal(self, rule: Rule) -> None:
+        for hyper in rule.hypers:
+            for end in (hyper.low, hyper.high):
+                assert hyper.scale == "flag" or end > 0, f"{hyper.name} is searched on a log scale from {end}"
+                hyper.check(hyper.uncarry(end))
+
+    # ------------------------------------------------------------------------------------------- the function
+
+    @pytest.mark.parametrize("dtype", ["float32", "float64"])
+    def test_keeps_shape_and_dtype(self, rule: Rule, dtype: str) -> None:
+        from keras import backend, ops
+
+        h = carried(rule, {}, dtype)
+        for shape in SHAPES:
+            w = ops.ones(shape, dtype)
+            weight, slots = rule.update(0.5 * w, w, tuple(0 * w for _ in rule.slots), h, ops.ones((), dtype))
+            for what, array in zip(("weight", *rule.slots), (weight, *slots), strict=True):
+                assert tuple(array.shape) == shape, f"{what} of shape {shape} came back as {tuple(array.shape)}"
+                found = backend.standardize_dtype(array.dtype)
+                assert found == dtype, f"{what} of {dtype} came back as {found}"
+
+    def test_is_pure(self, rule: Rule, lively: Values) -> None:
+        from keras import ops
+
+        rng = np.random.default_rng(0)
+        arrays = [ops.convert_to_tensor(rng.uniform(0.5, 1.5, size=(2, 3))) for _ in range(2 + len(rule.slots))]
+        h = carried(rule, lively)
+        before, names = [np.array(a) for a in arrays], dict(vars(h))
+        t = ops.convert_to_tensor(3.0, dtype="float64")
+        results = [rule.update(arrays[0], arrays[1], tuple(arrays[2:]), h, t) for _ in range(2)]
+        for old, array in zip(before, arrays, strict=True):
+            np.testing.assert_array_equal(array, old, err_msg="update changed its input")
+        assert all(vars(h)[name] is value for name, value in names.items()), "update changed the hypers"
+        (first, first_slots), (again, again_slots) = results
+        for one, other in zip((first, *first_slots), (again, *again_slots), strict=True):
+            np.testing.assert_array_equal(one, other, err_msg="the same input gave another output")
+
+    def test_zero_gradient_leaves_a_fresh_weight(self, rule: Rule) -> None:
+        for shape in SHAPES:
+            start = np.full(shape, 0.7)
+            after = path(rule, {}, lambda w, t: 0 * w, start, steps=2, dtype="float32")[-1]
+            np.testing.assert_array_equal(after, start.astype("float32"))
+
+    def test_each_hyper_matters(self, rule: Rule, lively: Values) -> None:
+        lanes = [dict(lively), *({**lively, hyper.name: _other(hyper)} for hyper in rule.hypers)]
+        gradients = _fading(0, 20, (1, 3))
+        weights = path(rule, lanes, lambda w, t: 0 * w + gradients[t - 1], np.ones((len(lanes), 3)), steps=20)
+        moved = np.abs(weights[:, 0] - 1).max()
+        for lane, hyper in enumerate(rule.hypers, start=1):
+            change = np.abs(weights[:, lane] - weights[:, 0]).max() / moved
+            assert change > 1e-7, (
+                f"{hyper.name}={lanes[lane][hyper.name]} instead of {lively[hyper.name]} changes nothing"
+            )
+
+    def test_both_ends_of_a_search_stay_finite(self, rule: Rule) -> None:
+        # On log(cosh(w)), whose gradient is bounded: what blows up here blows up by itself.
+        from keras import ops
+
+        ends = [
+            (hyper.name, hyper.uncarry(end))
+            for hyper in rule.hypers
+            for end in ((False, True) if hyper.scale == "flag" else (hyper.low, hyper.high))
+        ]
+        start = np.tile([[-3.0, 1e-3, 5.0]], (len(ends), 1))
+        weights = path(rule, [dict([end]) for end in ends], lambda w, t: ops.tanh(w), start, 100, "float32")
+        for lane, (name, value) in enumerate(ends):
+            assert np.isfinite(weights[:, lane]).all(), f"{name}={value} is searched, but is not finite"
+
+    def test_reaches_the_minimum_of_a_quadratic(self, rule: Rule) -> None:
+        rate = rule.hypers[0]
+        lanes = [{rate.name: float(value)} for value in np.geomspace(rate.low, rate.high, 9)]
+        curvature, minimum = np.array([1.0, 0.3, 0.1]), np.array([1.0, -0.5, 0.3])
+        weights = path(rule, lanes, lambda w, t: curvature * (w - minimum), np.zeros((9, 3)), steps=200)
+        loss = (curvature * (weights[-1] - minimum) ** 2).sum(axis=1) / (curvature * minimum**2).sum()
+        assert loss.min() < 1e-3, f"no learning rate of the search came near the minimum: {loss}"
+
+    # ----------------------------------------------------------------------------------------------- in lanes
+
+    def test_lanes_equal_separate_runs(self, rule: Rule, lively: Values) -> None:
+        # Lanes of different ages, as refills make them: lane i has done i updates when the lanes are stacked.
+        from keras import ops
+
+        lanes = [{}, dict(lively), *({**lively, hyper.name: _other(hyper)} for hyper in rule.hypers)]
+        for shape in SHAPES:
+            gradients = np.random.default_rng(1).normal(size=(3, *shape))
+            runs = [self._run(rule, values, gradients, age) for age, values in enumerate(lanes)]
+            arrays = [ops.stack([start[i] for start, _ in runs]) for i in range(1 + len(rule.slots))]
+            ages = ops.reshape(ops.arange(len(lanes), dtype="float64"), (-1,) + (1,) * len(shape))
+            h = carried(rule, lanes, rank=1 + len(shape))
+            w, slots = arrays[0], tuple(arrays[1:])
+            for k, g in enumerate(gradients):
+                g = ops.broadcast_to(ops.convert_to_tensor(g), w.shape)
+                w, slots = rule.update(g, w, slots, h, ages + (k + 1))
+            for lane, (_, end) in enumerate(runs):
+                for array, alone in zip((w, *slots), end, strict=True):
+                    np.testing.assert_allclose(array[lane], alone, rtol=1e-12, atol=1e-15, err_msg=f"{lanes[lane]}")
+
+    @staticmethod
+    def _run(rule: Rule, values: Values, gradients: np.ndarray, age: int) -> list[tuple[Any, ...]]:
+        """Weight and slots of a run after `age` updates, and after all the gradients that then follow."""
+        from keras import ops
+
+        h = carried(rule, values)
+        start = ops.ones(gradients.shape[1:], "float64")
+        seen: list[tuple[Any, ...]] = [(start, *(ops.zeros_like(start) for _ in rule.slots))]
+        for t, g in enumerate([*gradients[:1].repeat(age, axis=0), *gradients], start=1):
+            w, *slots = seen[-1]
+            now = ops.convert_to_tensor(float(t), dtype="float64")
+            weight, kept = rule.update(ops.convert_to_tensor(g), w, tuple(slots), h, now)
+            seen.append((weight, *kept))
+        return [seen[age], seen[-1]]
+
+    def test_a_lane_of_nan_leaves_its_neighbours_alone(self, rule: Rule, lively: Values) -> None:
+        lanes = [dict(lively), {}, dict(lively)]
+        gradients = np.random.default_rng(2).normal(size=(6, 3, 4))
+        broken = gradients.copy()
+        broken[2:, 1] = np.nan
+        sound, hurt = (
+            path(rule, lanes, lambda w, t, g=given: g[t - 1], np.ones((3, 4)), 6, "float32")  # type: ignore[misc]
+            for given in (gradients, broken)
+        )
+        np.testing.assert_array_equal(hurt[:, [0, 2]], sound[:, [0, 2]])
+
+    # --------------------------------------------------------------------------------------------- with Keras
+
+    @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-6), ("float64", 1e-12)])
+    def test_keras_class_computes_the_rule(self, rule: Rule, lively: Values, dtype: str, tolerance: float) -> None:
+        import keras
+
+        rng = np.random.default_rng(3)
+        gradients = [rng.normal(size=(20, *shape)).astype(dtype) for shape in SHAPES]
+        flags = [{hyper.name: not hyper.default} for hyper in rule.hypers if hyper.scale == "flag"]
+        for values in (defaults(rule), dict(lively), *({**lively, **flag} for flag in flags)):
+            with floatx(dtype):
+                optimizer = _keras_class(rule)(**values)
+                variables = [keras.Variable(np.ones(shape), dtype=dtype) for shape in SHAPES]
+                for step in range(20):
+                    optimizer.apply([keras.ops.convert_to_tensor(g[step]) for g in gradients], variables)
+            for variable, given in zip(variables, gradients, strict=True):
+                ours = path(rule, values, lambda w, t, g=given: g[t - 1], np.ones(variable.shape), 20, dtype)  # type: ignore[misc]
+                np.testing.assert_allclose(
+                    variable.numpy(), ours[-1], rtol=tolerance, atol=tolerance, err_msg=f"{values}"
+                )
+
+    def test_keras_class_shows_its_arguments(self, rule: Rule) -> None:
+        arguments = inspect.signature(_keras_class(rule)).parameters
+        assert list(arguments)[: len(rule.hypers)] == [hyper.name for hyper in rule.hypers]
+        assert all(arguments[hyper.name].default == hyper.default for hyper in rule.hypers)
+        assert {"weight_decay", "clipnorm", "use_ema", "name"} <= set(arguments)
+
+    def test_keras_class_checks_its_values(self, rule: Rule) -> None:
+        for hyper in rule.hypers:
+            with pytest.raises(ValueError, match=hyper.name):
+                _keras_class(rule)(**{hyper.name: "0.1"})
+
+    def test_keras_config_round_trip(self, rule: Rule, lively: Values) -> None:
+        import keras
+
+        flags = {hyper.name: not hyper.default for hyper in rule.hypers if hyper.scale == "flag"}
+        for values in (defaults(rule), {**lively, **flags}):
+            made = _keras_class(rule)(**values, weight_decay=0.01, clipnorm=1.0, name="mine")
+            config = made.get_config()
+            assert {name: config[name] for name in values} == pytest.approx(values, rel=1e-6)
+            assert json.loads(json.dumps(config)) == config
+            for again in (
+                type(made).from_config(config),
+                keras.optimizers.deserialize(keras.optimizers.serialize(made)),
+                keras.optimizers.deserialize(json.loads(json.dumps(keras.optimizers.serialize(made)))),
+            ):
+                assert type(again) is type(made)
+                assert again.get_config() == config
+
+    def test_a_sparse_gradient_counts_as_a_dense_one(self, rule: Rule) -> None:
+        import keras
+
+        weights = []
+        for sparse in (True, False):
+            keras.utils.set_random_seed(0)
+            rows = keras.Input((2,), dtype="int32")
+            if sparse:
+                embedded = keras.layers.Embedding(5, 2)(rows)
+            else:
+                embedded = keras.layers.Dense(2, use_bias=False, kernel_initializer="uniform")(
+                    keras.ops.one_hot(rows, 5)
+                )
+            model = keras.Model(rows, keras.layers.Flatten()(embedded))
+            model.set_weights([np.arange(10.0).reshape(5, 2)])
+            model.compile(optimizer=_keras_class(rule)(), loss="mse", run_eagerly=True)
+            for batch in ([[1, 2]], [[3, 1]]):
+                model.train_on_batch(np.array(batch), np.ones((1, 4)))
+            weights.append(model.get_weights()[0])
+        np.testing.assert_allclose(weights[0], weights[1], rtol=1e-6)
+
+    def test_a_saved_model_goes_on_where_it_was(self, rule: Rule, lively: Values, tmp_path: Path) -> None:
+        import keras
+
+        x, y = np.random.default_rng(4).normal(size=(2, 8, 2)).astype("float32")
+        model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
+        model.compile(optimizer=_keras_class(rule)(**lively), loss="mse", run_eagerly=True)
+        for _ in range(3):
+            model.train_on_batch(x, y)
+        model.save(tmp_path / "model.keras")
+        loaded = keras.saving.load_model(tmp_path / "model.keras")
+        assert type(loaded.optimizer) is type(model.optimizer)
+        assert loaded.optimizer.get_config() == model.optimizer.get_config()
+        for one, other in zip(model.optimizer.variables, loaded.optimizer.variables, strict=True):
+            np.testing.assert_array_equal(one, other, err_msg=one.path)
+        for each in (model, loaded):
+            each.train_on_batch(x, y)
+        for one, other in zip(model.get_weights(), loaded.get_weights(), strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+def _keras_class(rule: Rule) -> Any:
+    from adamtune.optimizers._keras import keras_class
+
+    return keras_class(rule)

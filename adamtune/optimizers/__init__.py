@@ -1,13 +1,15 @@
 """Every optimizer, one file each: `RULE` in that file is found here by listing the folder.
 
 `adamtune.optimizers.Adam(...)` and its siblings are Keras optimizers with Keras' argument names; they are made from the
-rules when first touched, because that loads Keras. `register()` makes them all known to Keras' `load_model`.
+rules when first touched, because that loads Keras. `LearningRate` is the schedule of a config, for these classes.
+`register()` makes them all known to Keras' `load_model`.
 """
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
+import reprlib
 from typing import Any
 
 from adamtune.errors import ConfigError, did_you_mean
@@ -48,32 +50,40 @@ def get(name: str | Rule) -> Rule:
         return name
     if isinstance(name, str) and name.lower() in _RULES:
         return _RULES[name.lower()]
+    near = did_you_mean(name[:50], _RULES) if isinstance(name, str) else ""
     raise ConfigError(
-        f"optimizer={name!r} is unknown.{did_you_mean(str(name), _RULES)} "
-        f"See adamtune.optimizers.names(): {', '.join(_RULES)}."
+        f"optimizer={reprlib.repr(name)} is unknown.{near} See adamtune.optimizers.names(): {', '.join(_RULES)}."
     )
 
 
 def register() -> list[str]:
-    """Make every optimizer class known to Keras, so that `keras.saving.load_model` finds it.
+    """Make every class of adamtune's known to Keras, so that `keras.saving.load_model` finds it.
 
     Returns
     -------
     list of str
         The names under which Keras knows them, such as "adamtune>Adam".
     """
-    from adamtune.optimizers._keras import registered_classes
+    return [f"adamtune>{name}" for name in _keras_classes()]
 
-    return [f"adamtune>{name}" for name in registered_classes(tuple(_RULES.values()))]
+
+def _keras_classes() -> dict[str, Any]:
+    """All of them together: who touches one may load a model that holds another."""
+    from adamtune.optimizers import _keras
+
+    classes = {rule.class_name: _keras.keras_class(rule) for rule in _RULES.values()}
+    return classes | {"LearningRate": _keras.LearningRate}
+
+
+def _class_names() -> list[str]:
+    return [*(rule.class_name for rule in _RULES.values()), "LearningRate"]
 
 
 def __getattr__(name: str) -> Any:
-    if any(rule.class_name == name for rule in _RULES.values()):
-        from adamtune.optimizers._keras import registered_classes
-
-        return registered_classes(tuple(_RULES.values()))[name]
+    if name in _class_names():
+        return _keras_classes()[name]
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *(rule.class_name for rule in _RULES.values())])
+    return sorted([*globals(), *_class_names()])

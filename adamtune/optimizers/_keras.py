@@ -1,8 +1,8 @@
 """Any Rule as a `keras.optimizers.Optimizer`, for `model.compile`, saving and loading.
 
-The base class of Keras does what is not the rule's own: decoupled weight decay, clipping, EMA, gradient accumulation, loss
-scaling, schedules. A class made here only turns Keras' attributes into the rule's values and writes back what the rule
-returns.
+The base class of Keras does what is not the rule's own: decoupled weight decay, clipping, EMA, gradient accumulation,
+loss scaling, schedules. A class made here only turns Keras' attributes into the rule's values and writes back what the
+rule returns.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from adamtune.optimizers._rule import Rule
+from adamtune.optimizers import schedules
+from adamtune.optimizers._rule import Rule, find
+
 
 def _base_parameters() -> dict[str, inspect.Parameter]:
     # The public class hides its arguments behind *args; they stand in the base that all backends share.
@@ -61,18 +63,19 @@ class RuleOptimizer(keras.optimizers.Optimizer):
         slots = [slot[index] for slot in self._slots]
         h = SimpleNamespace(
             **{
-                hyper.carried_name: ops.convert_to_tensor(
-                    hyper.carry(getattr(self, hyper.name)), dtype=dtype
-                )
+                hyper.carried_name: ops.convert_to_tensor(hyper.carry(getattr(self, hyper.name)), dtype=dtype)
                 for hyper in self.rule.hypers
                 if hyper.name != "learning_rate"
             },
             learning_rate=ops.cast(learning_rate, dtype),
         )
+        # `cast` reads a variable. `convert_to_tensor` may return the variable itself, and a rule that hands one slot's
+        # old value on to the next would then hand on the new one.
         weight, new_slots = self.rule.update(
-            ops.cast(gradient, dtype),
-            ops.convert_to_tensor(variable),
-            tuple(ops.convert_to_tensor(slot) for slot in slots),
+            # An embedding's gradient is sparse on TensorFlow; `reshape` makes it dense, as Keras' own classes do.
+            ops.cast(ops.reshape(gradient, variable.shape), dtype),
+            ops.cast(variable, dtype),
+            tuple(ops.cast(slot, dtype) for slot in slots),
             h,
             ops.cast(self.iterations + 1, dtype),
         )
@@ -86,13 +89,39 @@ class RuleOptimizer(keras.optimizers.Optimizer):
         return super().get_config() | own
 
 
+@keras.saving.register_keras_serializable(package="adamtune")
+class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
+    """The learning rate of a config as a Keras schedule, computed as lanes compute it: in the model's float type.
+
+    The schedules of Keras compute in float32 in a float64 model too, which moves a rate by 1e-8 of itself.
+
+    Parameters
+    ----------
+    learning_rate : float
+        The rate at the start.
+    **hypers
+        The numbers of `schedules.HYPERS`; what is left out has its default.
+    """
+
+    def __init__(self, learning_rate: float, **hypers: Any) -> None:
+        given = {find(name, schedules.HYPERS, "LearningRate").name: value for name, value in hypers.items()}
+        own = {hyper.name: hyper.check(given.get(hyper.name, hyper.default)) for hyper in schedules.HYPERS}
+        self._values = {"learning_rate": float(learning_rate), **own}
+
+    def __call__(self, step: Any) -> Any:
+        """The rate after `step` updates."""
+        dtype = keras.config.floatx()
+        h = SimpleNamespace(**{name: ops.convert_to_tensor(value, dtype=dtype) for name, value in self._values.items()})
+        return schedules.learning_rate(h, ops.cast(step, dtype))
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make the same schedule."""
+        return dict(self._values)
+
+
 @cache
-def registered_classes(rules: tuple[Rule, ...]) -> dict[str, type[RuleOptimizer]]:
-    """The Keras class of each rule by class name, made once and registered with Keras as "adamtune>Name"."""
-    return {rule.class_name: _make(rule) for rule in rules}
-
-
-def _make(rule: Rule) -> type[RuleOptimizer]:
+def keras_class(rule: Rule) -> type[RuleOptimizer]:
+    """The Keras class of a rule, made once and registered with Keras as "adamtune>Name"."""
     made = type(
         rule.class_name,
         (RuleOptimizer,),
@@ -106,10 +135,7 @@ def _make(rule: Rule) -> type[RuleOptimizer]:
 
 
 def _doc(rule: Rule) -> str:
-    lines = [
-        f"{hyper.name} : {hyper.expected}, default {hyper.default}\n    {hyper.meaning}."
-        for hyper in rule.hypers
-    ]
+    lines = [f"{hyper.name} : {hyper.expected}, default {hyper.default}\n    {hyper.meaning}." for hyper in rule.hypers]
     return (
         f"{rule.class_name} as a Keras optimizer.\n\nSource: {rule.source}\n\nParameters\n----------\n"
         + "\n".join(lines)

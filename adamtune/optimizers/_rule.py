@@ -15,6 +15,7 @@ tables, the conformance tests. A new optimizer is one new file in this folder th
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -44,7 +45,8 @@ class Rule:
     source : str
         Where the equations stand: authors, year, arXiv id, section.
     hypers : tuple of Hyper
-        Its numbers. A complement reaches `update` under its carried name (`h.one_minus_beta_1`), all others under their own.
+        Its numbers, the learning rate first. A complement reaches `update` under its carried name
+        (`h.one_minus_beta_1`), all others under their own.
     slots : tuple of str
         Names of what is remembered per weight; all start at 0.
     update : callable
@@ -75,5 +77,5 @@ def find(name: str, hypers: tuple[Hyper, ...], owner: str) -> Hyper:
     if name in names:
         return hypers[names.index(name)]
     raise ConfigError(
-        f"{owner!r} has no hyper {name!r}.{did_you_mean(name, names)} It has: {', '.join(names)}."
+        f"{owner!r} has no hyper {reprlib.repr(name)}.{did_you_mean(name[:50], names)} It has: {', '.join(names)}."
     )

@@ -7,14 +7,14 @@ paragraph of section 2, with that order's epsilon ("epsilon hat": it is added be
     v = v + (1 - beta_2) (g^2 - v)
     w = w - lr sqrt(1 - beta_2^t) / (1 - beta_1^t) * m / (sqrt(v) + epsilon)
 
-This is the Adam of Keras and TensorFlow; PyTorch adds epsilon after the correction, so the same number means less there:
-at t = 1 and beta_2 = 0.999 an epsilon of 1e-7 here acts like 3.2e-6 there.
+This is the Adam of Keras and TensorFlow; PyTorch adds epsilon after the correction, so the same number means less
+there: at t = 1 and beta_2 = 0.999 an epsilon of 1e-7 here acts like 3.2e-6 there.
 
 AMSGrad is the mask `amsgrad`: Reddi, Kale & Kumar 2018, "On the Convergence of Adam and Beyond", arXiv 1904.09237,
-Algorithm 2, in the form of Keras and PyTorch (the maximum is taken over the raw v, then both moments are corrected as in
-Adam; the paper corrects neither).
+Algorithm 2, in the form of Keras and PyTorch (the maximum is taken over the raw v, then both moments are corrected as
+in Adam; the paper corrects neither).
 
->>> from adamtune.testing import three_steps      # on 0.5 * w**2 from w = 1, by hand: about lr per step
+>>> from adamtune.testing import three_steps  # on 0.5 * w**2 from w = 1, by hand: about lr per step
 >>> [round(w, 4) for w in three_steps("adam", learning_rate=0.1)]
 [0.9, 0.8004, 0.7016]
 """

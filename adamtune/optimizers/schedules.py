@@ -1,14 +1,17 @@
 """Schedules: how the learning rate moves with the number of updates.
 
-A schedule is data like a rule: a name and its hypers. The rate is one formula for all of them, because what distinguishes
-them are values: a constant rate is an inverse-time rate whose decay is 0. So a change of schedule compiles nothing.
+A schedule is data like a rule: a name and its hypers. The rate is one formula for all of them, because what
+distinguishes them are values: a constant rate is an inverse-time rate whose decay is 0. So a change of schedule
+compiles nothing.
 
 `inverse_time` is what Keras 2 called `decay`: lr / (1 + decay * iterations), counted in updates from 0, the same as
-`keras.optimizers.schedules.InverseTimeDecay(lr, decay_steps=1, decay_rate=decay)`. It is no weight decay.
+`keras.optimizers.schedules.InverseTimeDecay(lr, decay_steps=1, decay_rate=decay)` (which computes in float32 in every
+model). It is no weight decay.
 """
 
 from __future__ import annotations
 
+import reprlib
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -36,19 +39,15 @@ class Schedule:
     hypers: tuple[Hyper, ...]
 
 
-_ALL = {
-    schedule.name: schedule
-    for schedule in (Schedule("constant", ()), Schedule("inverse_time", (DECAY,)))
-}
+_ALL = {schedule.name: schedule for schedule in (Schedule("constant", ()), Schedule("inverse_time", (DECAY,)))}
 
 
 def get(name: str) -> Schedule:
     """The schedule of that name; raises ConfigError with the names there are."""
-    if name in _ALL:
+    if isinstance(name, str) and name in _ALL:
         return _ALL[name]
-    raise ConfigError(
-        f"schedule={name!r} is unknown.{did_you_mean(str(name), _ALL)} There are: {', '.join(_ALL)}."
-    )
+    near = did_you_mean(name[:50], _ALL) if isinstance(name, str) else ""
+    raise ConfigError(f"schedule={reprlib.repr(name)} is unknown.{near} There are: {', '.join(_ALL)}.")
 
 
 def learning_rate(h: SimpleNamespace, iterations: Any) -> Any:

@@ -1,13 +1,14 @@
 """SGD: steps down the gradient, with momentum (0 is plain SGD) and Nesterov's look ahead as a mask.
 
-Robbins & Monro 1951; momentum: Polyak 1964; Nesterov's in the form of Sutskever, Martens, Dahl & Hinton, "On the importance
-of initialization and momentum in deep learning", ICML 2013, equations 1 to 4, as Keras writes it (the learning rate is
-inside the velocity, so after a change of rate the old steps keep their old length; PyTorch's is outside):
+Robbins & Monro 1951; momentum: Polyak 1964; Nesterov's in the form of Sutskever, Martens, Dahl & Hinton, "On the
+importance of initialization and momentum in deep learning", ICML 2013, equations 1 to 4, as Keras writes it (the
+learning rate is inside the velocity, so after a change of rate the old steps keep their old length; PyTorch's is
+outside):
 
     u = momentum u - lr g
     w = w + u                       (Nesterov: w + momentum u - lr g)
 
->>> from adamtune.testing import three_steps      # on 0.5 * w**2 from w = 1: each step takes 10 % off
+>>> from adamtune.testing import three_steps  # on 0.5 * w**2 from w = 1: each step takes 10 % off
 >>> [round(w, 4) for w in three_steps("sgd", learning_rate=0.1)]
 [0.9, 0.81, 0.729]
 """

@@ -1,0 +1,197 @@
+"""The conformance kit, run for every optimizer there is, for one of a third party, and for some that are broken."""
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from adamtune import optimizers
+from adamtune.config import OptimizerConfig
+from adamtune.hypers import fraction, positive
+from adamtune.optimizers._rule import Rule
+from adamtune.testing import RuleTestCase, middle
+
+
+class TestEveryRule(RuleTestCase):
+    @pytest.fixture(params=optimizers.names())
+    def rule(self, request):
+        return optimizers.get(request.param)
+
+
+def three_gradients(g, w, slots, h, t):
+    """A step along the last three gradients; the slots move up by one."""
+    last, second_last = slots
+    memory = 1 - h.one_minus_memory
+    return w - h.learning_rate * (g + memory * (last + memory * second_last)), (g, last)
+
+
+THREE_GRADIENTS = Rule(
+    name="three_gradients",
+    class_name="ThreeGradients",
+    source="these tests",
+    hypers=(
+        positive("learning_rate", 0.1, low=1e-3, high=0.5, tier=1, meaning="length of a step"),
+        fraction("memory", 0.5, low=1e-2, high=1.0, tier=1, meaning="how much the past counts"),
+    ),
+    slots=("last", "second_last"),
+    update=three_gradients,
+)
+
+
+class TestARuleOfOnesOwn(RuleTestCase):
+    """A rule that is no file of the package; its slots hand old values on, which a variable would have overwritten."""
+
+    @pytest.fixture
+    def rule(self):
+        return THREE_GRADIENTS
+
+
+def forgets_its_dtype(g, w, slots, h, t):
+    w, slots = three_gradients(g, w, slots, h, t)
+    return ops.cast(w, "float32"), slots
+
+
+def broadcasts(g, w, slots, h, t):
+    w, (last, second_last) = three_gradients(g, w, slots, h, t)
+    return w, (ops.reshape(last, (-1,)), second_last)
+
+
+def keeps_count(g, w, slots, h, t, calls=[]):  # noqa: B006 (the mistake under test)
+    calls.append(1)
+    return three_gradients(g * len(calls), w, slots, h, t)
+
+
+def changes_the_hypers(g, w, slots, h, t):
+    h.learning_rate = h.learning_rate * 0.5
+    return three_gradients(g, w, slots, h, t)
+
+
+def drifts(g, w, slots, h, t):
+    w, slots = three_gradients(g, w, slots, h, t)
+    return w * 0.999, slots
+
+
+def ignores_memory(g, w, slots, h, t):
+    return w - h.learning_rate * g, (g, slots[0])
+
+
+def mixes_lanes(g, w, slots, h, t):
+    return three_gradients(g / ops.sqrt(ops.sum(g * g)), w, slots, h, t)
+
+
+def takes_the_first_step_number(g, w, slots, h, t):
+    scale = 1 - 0.5 ** ops.reshape(t, (-1,))[0]
+    return three_gradients(scale * g, w, slots, h, t)
+
+
+def climbs(g, w, slots, h, t):
+    return three_gradients(-g, w, slots, h, t)
+
+
+def explodes(g, w, slots, h, t):
+    w, slots = three_gradients(g, w, slots, h, t)
+    return w / (1 - 2 * h.learning_rate), slots  # 1 / 0 at the upper end
+
+
+BROKEN = [
+    ("test_keeps_shape_and_dtype", forgets_its_dtype),
+    ("test_keeps_shape_and_dtype", broadcasts),
+    ("test_is_pure", keeps_count),
+    ("test_is_pure", changes_the_hypers),
+    ("test_zero_gradient_leaves_a_fresh_weight", drifts),
+    ("test_each_hyper_matters", ignores_memory),
+    ("test_lanes_equal_separate_runs", mixes_lanes),
+    ("test_lanes_equal_separate_runs", takes_the_first_step_number),
+    ("test_a_lane_of_nan_leaves_its_neighbours_alone", mixes_lanes),
+    ("test_reaches_the_minimum_of_a_quadratic", climbs),
+    ("test_both_ends_of_a_search_stay_finite", explodes),
+]
+
+
+@pytest.mark.parametrize(("promise", "update"), BROKEN, ids=[f"{update.__name__}-{name}" for name, update in BROKEN])
+def test_a_broken_promise_is_found(promise, update):
+    rule = replace(THREE_GRADIENTS, update=update)
+    case = RuleTestCase()
+    arguments = {
+        "test_keeps_shape_and_dtype": ["float64"],
+        "test_zero_gradient_leaves_a_fresh_weight": [],
+        "test_both_ends_of_a_search_stay_finite": [],
+        "test_reaches_the_minimum_of_a_quadratic": [],
+    }.get(promise, [middle(rule)])
+    getattr(case, promise)(THREE_GRADIENTS, *arguments)
+    with pytest.raises(AssertionError):
+        getattr(case, promise)(rule, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("promise", "hyper"),
+    [
+        ("test_names_are_what_others_build_on", replace(THREE_GRADIENTS.hypers[1], name="learning_rate")),
+        ("test_default_is_legal_and_would_be_found_by_a_search", replace(THREE_GRADIENTS.hypers[1], default=0.999)),
+        ("test_both_ends_of_a_search_are_legal", replace(THREE_GRADIENTS.hypers[1], low=0.0)),
+    ],
+)
+def test_a_broken_hyper_is_found(promise, hyper):
+    with pytest.raises(AssertionError):
+        getattr(RuleTestCase(), promise)(replace(THREE_GRADIENTS, hypers=(THREE_GRADIENTS.hypers[0], hyper)))
+
+
+LOADER = """
+import sys
+import numpy as np
+import keras
+
+for folder, is_ours in ((sys.argv[1], False), (sys.argv[2], True)):
+    if is_ours:
+        from adamtune import optimizers
+        optimizers.register()
+    for name in sys.argv[3:]:
+        model = keras.saving.load_model(f"{folder}/{name}.keras")
+        model.train_on_batch(np.eye(4, 2), np.ones((4, 1)))
+        np.savez(f"{folder}/{name}.npz", *model.get_weights(), *model.optimizer.variables)
+        assert is_ours or "adamtune" not in sys.modules
+"""
+
+
+def test_a_fresh_process_loads_saved_models(tmp_path):
+    # Those with Keras' classes without adamtune, those with ours after register() alone; slots and schedule included.
+    models = {}
+    for builtin in ("auto", "never"):
+        (tmp_path / builtin).mkdir()
+        for name in optimizers.names():
+            model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+            optimizer = OptimizerConfig(name, decay=0.1).to_keras(builtin=builtin)
+            assert type(optimizer).__module__.startswith("keras." if builtin == "auto" else "adamtune.")
+            model.compile(optimizer=optimizer, loss="mse", run_eagerly=True)
+            model.train_on_batch(np.ones((4, 2)), np.zeros((4, 1)))
+            model.save(tmp_path / builtin / f"{name}.keras")
+            models[builtin, name] = model
+    folders = [tmp_path / "auto", tmp_path / "never"]
+    subprocess.run([sys.executable, "-c", LOADER, *folders, *optimizers.names()], check=True, cwd=tmp_path)
+    for (builtin, name), model in models.items():
+        model.train_on_batch(np.eye(4, 2), np.ones((4, 1)))
+        here = [*model.get_weights(), *(np.asarray(variable) for variable in model.optimizer.variables)]
+        there = list(np.load(tmp_path / builtin / f"{name}.npz").values())
+        for one, other in zip(here, there, strict=True):
+            np.testing.assert_array_equal(one, other, err_msg=f"{builtin} {name}")
+
+
+def test_register_names_every_class():
+    expected = {"adamtune>LearningRate", *(f"adamtune>{optimizers.get(n).class_name}" for n in optimizers.names())}
+    assert set(optimizers.register()) == expected
+    for name in expected:
+        found = keras.saving.get_registered_object(name)
+        assert found is getattr(optimizers, name.removeprefix("adamtune>"))
+
+
+def test_every_class_is_listed_and_made_once():
+    for name in optimizers.names():
+        class_name = optimizers.get(name).class_name
+        assert class_name in dir(optimizers)
+        assert getattr(optimizers, class_name) is getattr(optimizers, class_name)
+    with pytest.raises(AttributeError, match="Adma"):
+        _ = optimizers.Adma
