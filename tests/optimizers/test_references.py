@@ -1,0 +1,226 @@
+"""The rules against what they are taken from: the papers' equations in numpy, keras.optimizers, theorems."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from adamtune import optimizers
+from adamtune.config import OptimizerConfig
+from adamtune.optimizers._moments import bias_correction
+from adamtune.testing import carried, floatx, path
+
+STEPS = 100
+ADAM, SGD = optimizers.get("adam"), optimizers.get("sgd")
+
+
+@pytest.fixture
+def gradients(seed):
+    """Gradients of many sizes, from 1e-4 to 10, that turn their signs."""
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(STEPS, 6)) * 10.0 ** rng.uniform(-4, 1, size=(STEPS, 6))
+
+
+# ----------------------------------------------------------------------------------------------- the equations
+
+
+def adam_of_the_paper(gradients, w, learning_rate, beta_1, beta_2, epsilon, amsgrad):
+    """Kingma & Ba 2015, end of section 2 (epsilon hat); AMSGrad with Keras' maximum over the raw second moment."""
+    m = v = v_max = np.zeros_like(w)
+    for t, g in enumerate(gradients, start=1):
+        m = beta_1 * m + (1 - beta_1) * g
+        v = beta_2 * v + (1 - beta_2) * g**2
+        v_max = np.maximum(v_max, v)
+        alpha = learning_rate * np.sqrt(1 - beta_2**t) / (1 - beta_1**t)
+        w = w - alpha * m / (np.sqrt(v_max if amsgrad else v) + epsilon)
+        yield w
+
+
+def sgd_of_keras(gradients, w, learning_rate, momentum, nesterov):
+    """Sutskever et al. 2013, equations 1-4, with Keras' velocity."""
+    u = np.zeros_like(w)
+    for g in gradients:
+        u = momentum * u - learning_rate * g
+        w = w + momentum * u - learning_rate * g if nesterov else w + u
+        yield w
+
+
+ADAMS = [
+    {"learning_rate": 1e-3, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7, "amsgrad": False},
+    {"learning_rate": 3e-2, "beta_1": 0.0, "beta_2": 0.7, "epsilon": 1e-3, "amsgrad": False},
+    {"learning_rate": 1e-1, "beta_1": 0.99, "beta_2": 0.99, "epsilon": 1.0, "amsgrad": False},
+    {"learning_rate": 1e-2, "beta_1": 0.9, "beta_2": 0.95, "epsilon": 0.0, "amsgrad": True},
+]
+SGDS = [
+    {"learning_rate": 1e-2, "momentum": 0.0, "nesterov": False},
+    {"learning_rate": 1e-2, "momentum": 0.0, "nesterov": True},
+    {"learning_rate": 1e-1, "momentum": 0.9, "nesterov": False},
+    {"learning_rate": 1e-3, "momentum": 0.995, "nesterov": True},
+]
+CASES = [
+    pytest.param(ADAM, adam_of_the_paper, ADAMS, id="adam"),
+    pytest.param(SGD, sgd_of_keras, SGDS, id="sgd"),
+]
+
+
+@pytest.mark.parametrize(("rule", "reference", "lanes"), CASES)
+def test_a_rule_is_its_equations(rule, reference, lanes, gradients):
+    start = np.linspace(-1, 1, 6)
+    ours = path(rule, lanes, lambda w, t: 0 * w + gradients[t - 1], np.tile(start, (len(lanes), 1)), STEPS)
+    for lane, values in enumerate(lanes):
+        theirs = np.stack(list(reference(gradients, start, **values)))
+        np.testing.assert_allclose(ours[:, lane], theirs, rtol=1e-10, atol=1e-12, err_msg=f"{values}")
+
+
+@pytest.mark.parametrize(("epsilon", "end"), [(1e-7, 0.0762499), (1e-3, 0.0836905), (1.0, 0.8800006)])
+def test_epsilon_is_added_before_the_correction(epsilon, end):
+    # On x**2 from 1, ten steps of 0.1. Added after the correction, the three would end at .0762492, .0767501, .3904880.
+    weights = path(ADAM, {"learning_rate": 0.1, "epsilon": epsilon}, lambda w, t: 2 * w, 1.0, steps=10)
+    assert weights[-1] == pytest.approx(end, abs=1e-7)
+
+
+def test_amsgrad_takes_the_maximum_before_the_correction():
+    # optax takes it after, and ends at 0.775578; the paper corrects nothing, and ends at -0.4896.
+    given = [3.0, -0.5, 0.3, 0.1, 0.7, -0.2]
+    weights = path(ADAM, {"learning_rate": 0.1, "amsgrad": True}, lambda w, t: given[t - 1], 1.0, steps=6)
+    assert weights[-1] == pytest.approx(0.675361, abs=1e-6)
+
+
+# ----------------------------------------------------------------------------------------------- Keras' classes
+
+
+def trained(optimizer, gradients, dtype):
+    variable = keras.Variable(np.linspace(-1, 1, gradients.shape[1]), dtype=dtype)
+    weights = []
+    for g in gradients:
+        optimizer.apply([ops.convert_to_tensor(g, dtype=dtype)], [variable])
+        weights.append(variable.numpy())
+    return np.stack(weights)
+
+
+KERAS_CASES = [
+    *(("adam", values) for values in ADAMS),
+    *(("sgd", values) for values in SGDS),
+]
+
+
+@pytest.mark.parametrize(("name", "values"), KERAS_CASES)
+def test_our_class_is_that_of_keras_in_float32(name, values, gradients):
+    config = OptimizerConfig(name, **values)
+    ours, theirs = (trained(config.to_keras(builtin=b), gradients, "float32") for b in ("never", "always"))
+    assert type(config.to_keras(builtin="always")).__module__.startswith("keras.")
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+# Keras puts a beta into float32 before it uses it in float64: these are exact in both.
+EXACT = [
+    ("adam", {"learning_rate": 2**-7, "beta_1": 0.875, "beta_2": 1 - 2**-10, "epsilon": 2**-20, "amsgrad": False}),
+    ("adam", {"learning_rate": 2**-7, "beta_1": 0.875, "beta_2": 1 - 2**-4, "epsilon": 2**-20, "amsgrad": True}),
+    ("sgd", {"learning_rate": 2**-7, "momentum": 0.875, "nesterov": False}),
+    ("sgd", {"learning_rate": 2**-7, "momentum": 0.875, "nesterov": True}),
+]
+
+
+@pytest.mark.parametrize(("name", "values"), EXACT)
+def test_our_class_is_that_of_keras_in_float64(name, values, gradients):
+    config = OptimizerConfig(name, **values)
+    with floatx("float64"):
+        ours, theirs = (trained(config.to_keras(builtin=b), gradients, "float64") for b in ("never", "always"))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+# --------------------------------------------------------------------------------------- theorems and identities
+
+
+def test_adam_fails_where_amsgrad_does_not():
+    """Reddi et al. 2018, theorem 1: the gradient is 3 every third step, else -1, so the best of [-1, 1] is -1."""
+    beta_2, steps = 1 / (1 + 3**2), 1000
+    rate = 0.5 * np.sqrt(1 - beta_2)
+    lanes = [{"beta_1": 0.0, "beta_2": beta_2, "epsilon": 0.0, "amsgrad": amsgrad} for amsgrad in (False, True)]
+    h = carried(ADAM, lanes, rank=1)
+    x = ops.zeros((2,), "float64")
+    slots = tuple(ops.zeros((2,), "float64") for _ in ADAM.slots)
+    for t in range(1, steps + 1):
+        now = ops.convert_to_tensor(float(t), dtype="float64")
+        h.learning_rate = rate / ops.sqrt(now)
+        g = ops.full((2,), 3.0 if t % 3 == 1 else -1.0, dtype="float64")
+        x, slots = ADAM.update(g, x, slots, h, now)
+        x = ops.clip(x, -1.0, 1.0)
+    adam, amsgrad = ops.convert_to_numpy(x)
+    assert adam > 0.9
+    assert amsgrad < -0.9
+
+
+def first_step(rule, values, g):
+    return path(rule, values, lambda w, t: g, np.zeros_like(g), steps=1)[0]
+
+
+def test_first_steps():
+    g = np.array([1e-6, -3e-2, 1.0, -40.0])
+    for amsgrad in (False, True):
+        for betas in ((0.9, 0.999), (0.0, 0.3), (0.999, 0.9)):
+            values = dict(learning_rate=0.01, beta_1=betas[0], beta_2=betas[1], epsilon=0.0, amsgrad=amsgrad)
+            np.testing.assert_allclose(first_step(ADAM, values, g), -0.01 * np.sign(g), rtol=1e-12)
+    sgd = {"learning_rate": 0.01, "momentum": 0.75}
+    np.testing.assert_allclose(first_step(SGD, sgd, g), -0.01 * g, rtol=1e-12)
+    np.testing.assert_allclose(first_step(SGD, sgd | {"nesterov": True}, g), -0.01 * 1.75 * g, rtol=1e-12)
+
+
+def test_epsilon_acts_on_the_first_step_as_the_docstring_says():
+    # An epsilon of 1e-7 here is one of 1e-7 / sqrt(1 - 0.999) = 3.2e-6 in Algorithm 1, where it would halve the step.
+    g = np.array([1e-7 / np.sqrt(1 - 0.999)])
+    np.testing.assert_allclose(first_step(ADAM, {"learning_rate": 1.0}, g), [-0.5], rtol=1e-9)
+
+
+def test_adam_does_not_see_the_scale_of_the_loss(gradients):
+    values = {"epsilon": 0.0}
+    small, large = (
+        path(ADAM, values, lambda w, t, scale=scale: scale * gradients[t - 1], np.ones(6), STEPS)
+        for scale in (1.0, 1e5)
+    )
+    np.testing.assert_allclose(small, large, rtol=1e-10)
+
+
+def test_a_large_epsilon_makes_adam_momentum_sgd(gradients):
+    # With beta_2 = 0 there is no correction of the root; epsilon in Adam divides the rate.
+    adam = {"learning_rate": 1e9, "beta_1": 0.0, "beta_2": 0.0, "epsilon": 1e10}
+    ours = path(ADAM, adam, lambda w, t: gradients[t - 1], np.zeros(6), STEPS)
+    sgd = path(SGD, {"learning_rate": 0.1}, lambda w, t: gradients[t - 1], np.zeros(6), STEPS)
+    np.testing.assert_allclose(ours, sgd, rtol=1e-6)
+
+
+def test_amsgrad_is_adam_while_gradients_grow(gradients):
+    growing = np.abs(gradients).cumsum(axis=0) * np.sign(gradients)
+    plain, amsgrad = (
+        path(ADAM, {"amsgrad": flag}, lambda w, t: growing[t - 1], np.ones(6), STEPS) for flag in (False, True)
+    )
+    np.testing.assert_array_equal(plain, amsgrad)
+
+
+def test_nesterov_without_momentum_is_sgd(gradients):
+    plain, nesterov = (
+        path(SGD, {"nesterov": flag}, lambda w, t: gradients[t - 1], np.ones(6), STEPS) for flag in (False, True)
+    )
+    np.testing.assert_array_equal(plain, nesterov)
+
+
+@pytest.mark.parametrize("one_minus_beta", [1.0, 0.5, 1e-3, 1e-6, 1e-7])
+def test_bias_correction_is_exact_near_one(one_minus_beta):
+    t = np.array([1, 2, 10, 1000, 100_000], "float32")
+    beta = np.float32(one_minus_beta)
+    ours = ops.convert_to_numpy(bias_correction(ops.convert_to_tensor(beta), ops.convert_to_tensor(t)))
+    with np.errstate(divide="ignore"):  # log1p(-1): no memory at all, and the correction is 1
+        truth = -np.expm1(t.astype("float64") * np.log1p(-np.float64(beta)))
+    assert ours.dtype == np.float32
+    np.testing.assert_allclose(ours, truth, rtol=1e-6)
+
+
+def test_adam_near_one_needs_no_float64(gradients):
+    # Keras' class is 19 % off here: its float32 beta of 1 - 1e-7 is another number.
+    values = {"learning_rate": 0.1, "beta_2": 1 - 1e-7}
+    ours = path(ADAM, values, lambda w, t: gradients[t - 1], np.zeros(6), 20, "float32")
+    truth = np.stack(list(adam_of_the_paper(gradients[:20], np.zeros(6), 0.1, 0.9, 1 - 1e-7, 1e-7, False)))
+    np.testing.assert_allclose(ours, truth, rtol=1e-4, atol=1e-5)
+    theirs = trained(keras.optimizers.Adam(**values), gradients[:20], "float32") - np.linspace(-1, 1, 6)
+    assert np.abs(theirs[-1] - truth[-1]).max() > 0.01
+    assert type(OptimizerConfig("adam", **values).to_keras()) is optimizers.Adam
