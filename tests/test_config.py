@@ -1,0 +1,334 @@
+import copy
+import json
+import pickle
+import subprocess
+import sys
+from dataclasses import FrozenInstanceError
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adamtune import optimizers
+from adamtune.config import Found, OptimizerConfig
+from adamtune.errors import AdamTuneError, ConfigError
+from adamtune.optimizers import schedules
+
+NUMBERS = {
+    "log": st.floats(min_value=0, exclude_min=True, allow_infinity=False),
+    "complement": st.floats(min_value=0, max_value=1, exclude_max=True),
+    "flag": st.booleans(),
+}
+
+
+@st.composite
+def configs(draw):
+    """Any legal config."""
+    rule = optimizers.get(draw(st.sampled_from(optimizers.names())))
+    schedule = draw(st.sampled_from([None, "constant", "inverse_time"]))
+    allowed = rule.hypers + (schedules.HYPERS if schedule == "inverse_time" else ())
+    given_hypers = draw(st.sets(st.sampled_from(allowed)))
+    values = {
+        hyper.name: draw(NUMBERS[hyper.scale] | st.just(0.0) if hyper.zero else NUMBERS[hyper.scale])
+        for hyper in given_hypers
+    }
+    counts = st.integers(1, 10**9)
+    found = draw(st.none() | st.builds(Found, counts, counts, counts))
+    return OptimizerConfig(rule.name, schedule=schedule, found=found, **values)
+
+
+@pytest.fixture
+def config():
+    return OptimizerConfig("adam", learning_rate=3e-4, beta_1=0.95, decay=1e-4, found=Found(20, 32, 900))
+
+
+# --------------------------------------------------------------------------------------------------- plain data
+
+
+@given(configs())
+def test_json_round_trip(config):
+    text = config.to_json()
+    assert OptimizerConfig.from_json(text) == config
+    assert "\n" not in text
+    assert OptimizerConfig.from_json(json.dumps(json.loads(text), indent=2)).to_json() == text
+    assert OptimizerConfig.from_dict(config.to_dict()) == config
+
+
+@given(configs())
+def test_copies_are_equal(config):
+    for again in (copy.copy(config), copy.deepcopy(config), pickle.loads(pickle.dumps(config))):
+        assert again == config
+        assert hash(again) == hash(config)
+        assert again.hypers == config.hypers
+        assert repr(again) == repr(config)
+
+
+def test_equal_means_every_field(config):
+    others = [
+        OptimizerConfig("adam"),
+        OptimizerConfig("sgd"),
+        OptimizerConfig("adam", learning_rate=1.0),
+        OptimizerConfig("adam", schedule="inverse_time"),
+        OptimizerConfig("adam", found=Found(1, 2, 3)),
+        config,
+    ]
+    assert len(set(others)) == len(others)
+    assert len({OptimizerConfig("ADAM", beta_1=np.float64(0.9), amsgrad=0, decay=0), OptimizerConfig("adam")}) == 1
+
+
+def test_frozen(config):
+    for name in ("optimizer", "values", "found", "learning_rate", "new"):
+        with pytest.raises(FrozenInstanceError):
+            setattr(config, name, 1)
+    config.hypers["learning_rate"] = 1.0
+    assert config.learning_rate == 3e-4
+
+
+def test_values_by_name(config):
+    assert (config.learning_rate, config.beta_1, config.epsilon, config.amsgrad) == (3e-4, 0.95, 1e-7, False)
+    assert (config.decay, config.schedule) == (1e-4, "inverse_time")
+    assert list(config.hypers) == ["learning_rate", "beta_1", "beta_2", "epsilon", "amsgrad", "decay"]
+    assert config.rule is optimizers.get("adam")
+    with pytest.raises(AttributeError, match="momentum"):
+        _ = config.momentum
+    with pytest.raises(AttributeError, match="decay"):
+        _ = OptimizerConfig("adam").decay
+
+
+@pytest.mark.parametrize(
+    ("given_as", "shown"),
+    [
+        ({}, "OptimizerConfig('adam', learning_rate=0.001)"),
+        ({"learning_rate": 1 / 3, "amsgrad": True}, "OptimizerConfig('adam', learning_rate=0.333333, amsgrad=True)"),
+        (
+            {"beta_1": 0.0, "beta_2": 0.99999999},
+            "OptimizerConfig('adam', learning_rate=0.001, beta_1=0, beta_2=0.99999999)",
+        ),
+        ({"beta_2": 1 - 2**-53}, "OptimizerConfig('adam', learning_rate=0.001, beta_2=0.99999999999999989)"),
+        ({"decay": 1e-4}, "OptimizerConfig('adam', learning_rate=0.001, decay=0.0001)"),
+    ],
+)
+def test_repr_shows_what_is_not_the_default(given_as, shown):
+    assert repr(OptimizerConfig("adam", **given_as)) == shown
+
+
+@given(configs())
+def test_repr_is_a_config_near_this_one(config):
+    # Six digits, and never a value that is out of range (a beta near 1 must not read as 1).
+    again = eval(repr(config))
+    for name, value in again.hypers.items():
+        assert value == pytest.approx(config.hypers[name], rel=1e-5)
+
+
+def test_reading_a_config_loads_no_backend():
+    code = (
+        "import sys\n"
+        "from adamtune.config import OptimizerConfig\n"
+        "config = OptimizerConfig.from_json(OptimizerConfig('adam', decay=0.1).to_json())\n"
+        "repr(config), config.to_code(), hash(config)\n"
+        "loaded = {'keras', 'tensorflow', 'jax', 'optuna', 'sklearn', 'numpy'} & set(sys.modules)\n"
+        "assert not loaded, loaded\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# ------------------------------------------------------------------------------------------------ what is refused
+
+REFUSED = [
+    (("adma", {}), ["optimizer='adma'", "Did you mean 'adam'?", "adamtune.optimizers.names()"]),
+    (("", {}), ["optimizer=''", "adamtune.optimizers.names()"]),
+    ((None, {}), ["optimizer=None", "adamtune.optimizers.names()"]),
+    ((["adam"], {}), ["optimizer=['adam']", "adamtune.optimizers.names()"]),
+    (("adam", {"lr": 0.1}), ["'lr'", "It has: learning_rate"]),
+    (("adam", {"beta1": 0.1}), ["'beta1'", "Did you mean 'beta_1'?"]),
+    (("adam", {"momentum": 0.1}), ["'adam' has no hyper 'momentum'", "It has: learning_rate"]),
+    (("sgd", {"beta_1": 0.1}), ["'sgd' has no hyper 'beta_1'", "It has: learning_rate"]),
+    (("adam", {"self": 0.1}), ["'adam' has no hyper 'self'"]),
+    (("adam", {"values": ()}), ["'adam' has no hyper 'values'"]),
+    (
+        ("adam", {"learning_rate": 0}),
+        ["learning_rate=0", "expected learning_rate > 0", "default is learning_rate=0.001"],
+    ),
+    (("adam", {"learning_rate": float("nan")}), ["learning_rate=nan", "expected learning_rate > 0"]),
+    (("adam", {"learning_rate": float("inf")}), ["learning_rate=inf", "expected learning_rate > 0"]),
+    (("adam", {"learning_rate": "0.1"}), ["learning_rate='0.1'", "expected learning_rate > 0"]),
+    (("adam", {"learning_rate": True}), ["learning_rate=True", "expected learning_rate > 0"]),
+    (("adam", {"beta_1": 1}), ["beta_1=1", "expected 0 <= beta_1 < 1", "default is beta_1=0.9"]),
+    (("adam", {"beta_1": -0.1}), ["beta_1=-0.1", "expected 0 <= beta_1 < 1"]),
+    (("adam", {"epsilon": None}), ["epsilon=None", "expected epsilon >= 0", "default is epsilon=1e-07"]),
+    (("adam", {"amsgrad": "yes"}), ["amsgrad='yes'", "expected True or False"]),
+    (("adam", {"amsgrad": 2}), ["amsgrad=2", "expected True or False"]),
+    (("adam", {"decay": -1}), ["decay=-1", "expected decay >= 0"]),
+    (("adam", {"decay": None}), ["decay=None", "expected decay >= 0"]),
+    (("adam", {"decay": False}), ["decay=False", "expected decay >= 0"]),
+    (("adam", {"decay": np.array([1.0, 2.0])}), ["decay=", "expected decay >= 0"]),
+    (("adam", {"decay": 0.1, "schedule": "constant"}), ["decay=0.1", "constant", "schedule='inverse_time'"]),
+    (("adam", {"schedule": "cosin"}), ["schedule='cosin'", "There are: constant, inverse_time"]),
+    (("adam", {"schedule": "inversetime"}), ["schedule='inversetime'", "Did you mean 'inverse_time'?"]),
+    (("adam", {"schedule": ["constant"]}), ["schedule=['constant']", "There are: constant, inverse_time"]),
+    (("adam", {"found": {"epochs": 1}}), ["found={'epochs': 1}", "expected Found(epochs, batch_size, steps)"]),
+]
+
+
+@pytest.mark.parametrize(("arguments", "says"), REFUSED)
+def test_refused_arguments(arguments, says):
+    optimizer, others = arguments
+    with pytest.raises(ConfigError) as caught:
+        OptimizerConfig(optimizer, **others)
+    for part in says:
+        assert part in str(caught.value)
+    assert isinstance(caught.value, ValueError)
+    assert isinstance(caught.value, AdamTuneError)
+
+
+@pytest.mark.parametrize(
+    "numbers", [(0, 32, 100), (1, -1, 1), (1.0, 32, 100), (True, 32, 100), ("1", 32, 100), (1, 2, None)]
+)
+def test_refused_found(numbers):
+    with pytest.raises(ConfigError, match="found must hold whole numbers above 0, got"):
+        Found(*numbers)
+
+
+def changed(**fields):
+    data = OptimizerConfig("adam", decay=0.1, found=Found(1, 2, 3)).to_dict() | fields
+    return {name: value for name, value in data.items() if value is not changed}
+
+
+REFUSED_DATA = [
+    ([], "a config is a mapping, got list"),
+    (None, "a config is a mapping, got NoneType"),
+    ("adam", "a config is a mapping, got str"),
+    ({}, "schema=None"),
+    (changed(schema=2), "not a config of schema 1: schema=2"),
+    (changed(schema="1"), "schema='1'"),
+    (changed(schema=True), "schema=True"),
+    (changed(schema=changed), "schema=None"),
+    (changed(extra=1, more=2), r"unknown fields: \['extra', 'more'\]"),
+    (changed(optimizer=changed), "optimizer='' is unknown"),
+    (changed(optimizer="adma"), "Did you mean 'adam'"),
+    (changed(optimizer=1), "optimizer=1 is unknown"),
+    (changed(optimizer=["adam"]), "is unknown"),
+    (changed(schedule="cosine"), "schedule='cosine' is unknown"),
+    (changed(schedule={}), "schedule={} is unknown"),
+    (changed(schedule="constant"), "a constant schedule has none"),
+    (changed(hypers=None), "the field 'hypers' is None: expected a mapping from names to numbers"),
+    (changed(hypers=[1]), "expected a mapping from names to numbers"),
+    (changed(hypers={1: 0.5}), "expected a mapping from names to numbers"),
+    (changed(hypers={"optimizer": "sgd"}), r"holds \['optimizer'\]"),
+    (changed(hypers={"schedule": "constant"}), r"holds \['schedule'\]"),
+    (changed(hypers={"found": None}), r"holds \['found'\]"),
+    (changed(hypers={"self": 1}), "no hyper 'self'"),
+    (changed(hypers={"cls": 1}), "no hyper 'cls'"),
+    (changed(hypers={"__class__": 1}), "no hyper '__class__'"),
+    (changed(hypers={"rule": 1}), "no hyper 'rule'"),
+    (changed(hypers={"beta_1": 1.5}), "beta_1=1.5"),
+    (changed(hypers={"beta_1": {"class_name": "x"}}), "beta_1={'class_name': 'x'}"),
+    (changed(hypers={"learning_rate": "1e-3"}), "learning_rate='1e-3'"),
+    (changed(found={}), "the field 'found' is {}: expected a mapping of epochs, batch_size, steps"),
+    (changed(found=3), "the field 'found' is 3"),
+    (changed(found={"epochs": 1, "batch_size": 2, "steps": 3, "more": 4}), "expected a mapping of epochs"),
+    (changed(found={"epochs": 1, "batch_size": 2, "steps": 0}), "whole numbers above 0"),
+    (changed(found={"epochs": 1, "batch_size": 2, "steps": 1.5}), "whole numbers above 0"),
+]
+
+
+@pytest.mark.parametrize(("data", "message"), REFUSED_DATA)
+def test_refused_data(data, message):
+    with pytest.raises(ConfigError, match=message):
+        OptimizerConfig.from_dict(data)
+
+
+HYPERS = '{"schema": 1, "optimizer": "adam", "schedule": "constant", "hypers": {"learning_rate": %s}}'
+REFUSED_TEXT = {
+    "empty": "",
+    "none": None,
+    "no text": 3,
+    "not JSON": "learning_rate=0.1",
+    "single quotes": "{'schema': 1}",
+    "bytes": b"\xff\xfe\x00",
+    "nested": "[" * 100_000,
+    "nested within": HYPERS % ("[" * 500 + "]" * 500),
+    "objects within": HYPERS % ('{"a":' * 500 + "1" + "}" * 500),
+    "long number": HYPERS % ("9" * 5_000),
+    "long text": HYPERS % ('"' + "x" * 1_000_000 + '"'),
+    "long name": (HYPERS % "1").replace("learning_rate", "x" * 1_000_000),
+    "long optimizer": (HYPERS % "1").replace('"adam"', '"' + "adam" * 100_000 + '"'),
+    "NaN": HYPERS % "NaN",
+    "infinity": HYPERS % "Infinity",
+    "too large": HYPERS % "1e400",
+    "null": HYPERS % "null",
+    "true": HYPERS % "true",
+}
+
+
+@pytest.mark.parametrize("text", REFUSED_TEXT.values(), ids=REFUSED_TEXT)
+def test_refused_text(text):
+    with pytest.raises(ConfigError) as caught:
+        OptimizerConfig.from_json(text)
+    assert "xpected" in str(caught.value) or "It has:" in str(caught.value) or "See " in str(caught.value)
+    assert len(str(caught.value)) < 400
+
+
+def test_what_may_be_left_out_of_data():
+    data = {"schema": 1, "optimizer": "adam", "hypers": {"learning_rate": 0.5}}
+    assert OptimizerConfig.from_dict(data) == OptimizerConfig("adam", learning_rate=0.5)
+
+
+# ---------------------------------------------------------------------------------------------- Keras optimizers
+
+NEAR_ONE = OptimizerConfig("adam", beta_2=1 - 1e-7)
+PLAIN = [OptimizerConfig("adam", amsgrad=True), OptimizerConfig("sgd", momentum=0.9, nesterov=True, decay=0.01)]
+
+
+def hypers_of(config):
+    return {name: value for name, value in config.hypers.items() if name != "decay"}
+
+
+@pytest.mark.parametrize("builtin", ["auto", "always", "never"])
+@pytest.mark.parametrize("config", PLAIN, ids=repr)
+def test_to_keras_makes_a_fresh_optimizer_that_trains(config, builtin):
+    import keras
+
+    made = config.to_keras(builtin=builtin)
+    assert made is not config.to_keras(builtin=builtin)
+    module = "adamtune.optimizers" if builtin == "never" else "keras."
+    assert type(made).__module__.startswith(module)
+    assert type(made).__name__ == config.rule.class_name
+    given_back = made.get_config()
+    for name, value in hypers_of(config).items():
+        if name == "learning_rate" and config.schedule != "constant":
+            continue  # in the schedule
+        assert given_back[name] == pytest.approx(value, rel=1e-6)
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile(optimizer=made, loss="mse", run_eagerly=True)
+    model.fit(np.eye(2), np.ones((2, 1)), verbose=0)
+    assert int(made.iterations) == 1
+
+
+def test_to_keras_takes_our_class_where_keras_computes_something_else():
+    assert type(NEAR_ONE.to_keras()) is optimizers.Adam
+    assert type(NEAR_ONE.to_keras(builtin="never")) is optimizers.Adam
+    with pytest.raises(ConfigError, match=r"builtin='always'.*1 - 1\.0e-07 loses.*Write builtin='auto'"):
+        NEAR_ONE.to_keras(builtin="always")
+
+
+@pytest.mark.parametrize("builtin", ["sometimes", True, None, "x" * 10_000])
+def test_to_keras_refuses(builtin):
+    with pytest.raises(ConfigError, match="write 'auto', 'always' or 'never'") as caught:
+        OptimizerConfig("adam").to_keras(builtin=builtin)
+    assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.125])
+@pytest.mark.parametrize("config", [*PLAIN, NEAR_ONE], ids=repr)
+def test_code_makes_the_same_optimizer(config, decay):
+    import keras
+
+    import adamtune.optimizers
+
+    config = OptimizerConfig(config.optimizer, **hypers_of(config), decay=decay)
+    made = eval(config.to_code(), {"keras": keras, "adamtune": adamtune})
+    again = config.to_keras()
+    assert type(made) is type(again)
+    assert made.get_config() | {"name": ""} == again.get_config() | {"name": ""}
