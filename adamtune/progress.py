@@ -23,6 +23,7 @@ from types import TracebackType
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
+from rich.constrain import Constrain
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -322,7 +323,8 @@ class _Bar(_Display):
         for text in (", ".join(filter(None, (rate, phase.ended))), best):
             if text:
                 lines.append(Text(text, style="dim", no_wrap=True, overflow="ellipsis"))
-        return Group(*lines)
+        # Room for the ^C that a terminal writes: in the last column it would move the lines that are to be erased.
+        return Constrain(Group(*lines), self._console.width - 4)
 
 
 def _closing(phase: _Phase) -> str:

@@ -204,8 +204,8 @@ def render(summary: Summary) -> RenderableType:
         parts += ["", _best_table(summary)]
     if summary.comparison:
         parts += ["", _comparison_table(summary)]
-    parts += ["", Text(_printable(_verdict(summary)), style="bold")]
-    parts += [Text(f"Note: {_printable(each)}", style="yellow") for each in summary.warnings]
+    parts += ["", Text(printable(_verdict(summary)), style="bold")]
+    parts += [Text(f"Note: {printable(each)}", style="yellow") for each in summary.warnings]
     if summary.code:
         parts += ["", Text(summary.code)]
     return Group(*parts)
@@ -223,6 +223,11 @@ def number(value: float | bool | None) -> str:
     if text == "1" and 0 < value < 1:
         text = f"{value:.{1 - math.floor(math.log10(1 - value))}g}"
     return text
+
+
+def printable(text: str) -> str:
+    """The text with "?" for control codes: a name in a database must not steer the terminal that shows it."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 # ------------------------------------------------------------------------------------------------- reading
@@ -364,22 +369,19 @@ def _head(summary: Summary) -> Text:
         f"{summary.epochs} epochs at batch size {summary.batch_size}, sampler {summary.sampler}, "
         f"pruner {summary.pruner}, {lanes} on {summary.device}",
     ]
-    text = Text(f"Study {_printable(summary.name)}", style="bold")
+    text = Text(f"Study {printable(summary.name)}", style="bold")
     for line in lines:
-        text.append(f"\n{_printable(line)}", style="not bold")
+        text.append(f"\n{printable(line)}", style="not bold")
     return text
 
 
 def _best_table(summary: Summary) -> Table:
-    table = _table("Best trials of the search")
-    table.add_column("trial", justify="right")
-    table.add_column(Text(_printable(summary.objective)), justify="right")
     short = any(each.epochs != summary.epochs for each in summary.best)
-    if short:
-        table.add_column("epochs", justify="right")
     hypers = _shown_hypers([each.config for each in summary.best])
-    for name in hypers:
-        table.add_column(name, justify="right")
+    columns = ["trial", printable(summary.objective), *(["epochs"] if short else []), *hypers]
+    table = _table("Best trials of the search", gap=1 if len(columns) < 9 else 0)
+    for name in columns:
+        table.add_column(Text(name), justify="right")
     for each in summary.best:
         values = each.config.hypers
         cells = [str(each.trial), number(each.value), *([str(each.epochs)] if short else [])]
@@ -401,12 +403,12 @@ def _comparison_table(summary: Summary) -> Table:
     passes = f"{summary.winner.passes} " if summary.winner and summary.winner.passes else ""
     table = _table(f"The best again in {passes}fresh passes, and the difference to default Adam", gap=0)
     table.add_column("config")
-    table.add_column(Text(_printable(summary.objective)), justify="right", no_wrap=True)
+    table.add_column(Text(printable(summary.objective)), justify="right", no_wrap=True)
     table.add_column("difference", justify="right", no_wrap=True)
     for row in summary.comparison:
         mean = "diverged" if row.mean is None else number(row.mean)
         spread = f" ± {row.spread:.2g}" if row.spread is not None else ""
-        table.add_row(Text(_printable(row.label)), mean + spread, _gain(row.gain, summary.direction))
+        table.add_row(Text(printable(row.label)), mean + spread, _gain(row.gain, summary.direction))
     return table
 
 
@@ -441,11 +443,7 @@ def _verdict(summary: Summary) -> str:
     if not winner.passes:
         return f"Winner: trial {winner.trial}, {score}. Not confirmed: the best of many trials is optimistic."
     spread = f" ± {winner.spread:.2g}" if winner.spread is not None else ""
-    gain = next((_gain(c.gain, summary.direction) for c in summary.comparison if c.trial == winner.trial), "")
-    than = f", {gain} than Keras' default Adam" if gain else ""
-    return f"Winner: trial {winner.trial}, {score}{spread} over {winner.passes} fresh passes{than}."
-
-
-def _printable(text: str) -> str:
-    # Names come from a database: a control code in one must not reach the terminal.
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
+    gain = next((c.gain for c in summary.comparison if c.trial == winner.trial), None)
+    than = f", {_gain(gain, summary.direction)} than Keras' default Adam" if gain else ""
+    keep = " The default is the better choice here." if gain is not None and gain < 0 else ""
+    return f"Winner: trial {winner.trial}, {score}{spread} over {winner.passes} fresh passes{than}.{keep}"

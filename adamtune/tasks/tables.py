@@ -39,6 +39,8 @@ _DATE = r"\s*\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}\b"
 _MOST_NUMBERS = 0.9
 _MISSING, _OTHER = "missing", "other"
 _RARE = "infrequent_sklearn"  # what scikit-learn calls the others
+# Floats without a fraction are amounts when there are more different ones, as for whole numbers in `tasks.data`.
+_MOST_LABELS = 20
 # A sentence lists at most so many columns.
 _NAMED = 20
 
@@ -54,7 +56,10 @@ class Table:
     x : ndarray of shape (n_rows, n_features), float32
         Finite numbers.
     y : ndarray of shape (n_rows,)
-        Text, bool, whole numbers or floats.
+        Text, whole numbers or floats.
+    kind : {"classification", "regression", "auto"}
+        What y is: text is labels, numbers with a fraction and the many values of a column of floats are amounts; "auto"
+        leaves whole numbers to `tasks.data`.
     features : list of str
         A name for each column of x; "color=red" for a category.
     said : list of str
@@ -64,6 +69,7 @@ class Table:
     name: str
     x: np.ndarray
     y: np.ndarray
+    kind: str
     features: list[str]
     said: list[str]
 
@@ -94,7 +100,16 @@ def read_table(path: str | os.PathLike[str], target: str) -> Table:
     x, features = _features(frame.drop(columns=target), said)
     if not features:
         raise DataError(f"{path.name} has no usable column besides {target!r}. {' '.join(said)}".rstrip())
-    return Table(_FILE.sub(r"\1", path.name), x, _target(frame[target]), features, said)
+    y, kind = _target(frame[target])
+    return Table(_FILE.sub(r"\1", path.name), x, y, kind, features, said)
+
+
+def digits() -> Table:
+    """The 1,797 images of 8 x 8 pixels that scikit-learn ships (UCI Optical Recognition of Handwritten Digits)."""
+    from sklearn.datasets import load_digits
+
+    found = load_digits()
+    return Table("digits", found.data.astype(np.float32), found.target, "classification", list(found.feature_names), [])
 
 
 # -------------------------------------------------------------------------------------------------- reading
@@ -164,14 +179,17 @@ def _with_target(frame: pd.DataFrame, target: str, path: Path, said: list[str]) 
     return frame[present].reset_index(drop=True)
 
 
-def _target(column: pd.Series) -> np.ndarray:
+def _target(column: pd.Series) -> tuple[np.ndarray, str]:
+    """The targets and what they are."""
     if types.is_bool_dtype(column) or not types.is_numeric_dtype(column):
-        # bool with gaps is read as objects
-        return column.astype(str).to_numpy(dtype=object)
+        return column.astype(str).to_numpy(dtype=object), "classification"
     values = column.to_numpy()
-    # Whole numbers with gaps are read as floats.
-    whole = values.dtype.kind == "f" and bool((values == np.round(values)).all())
-    return values.astype(np.int64) if whole else values
+    if values.dtype.kind != "f":
+        return values, "auto"
+    # Labels are read as floats when some are missing, or when somebody wrote 1.0 for 1.
+    if (values == np.round(values)).all() and column.nunique() <= _MOST_LABELS:
+        return values.astype(np.int64), "auto"
+    return values, "regression"
 
 
 # ------------------------------------------------------------------------------------------------- encoding
