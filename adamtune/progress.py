@@ -1,8 +1,8 @@
 """What people see while a study runs: a few live lines on a terminal, plain lines in a log, or nothing.
 
 `open_view` looks at where standard output goes and chooses. The loop prints nothing itself: it yields events, and the
-view counts them. A view never stops a fit: odd values are left out, and what cannot be written (a closed pipe, a letter
-that the terminal does not have) is not written.
+view counts them. A view never stops a fit: odd values are left out, and what cannot be written, because the pipe is
+closed, is not written.
 
     with open_view(1, "val_loss", "minimize") as view:
         view.begin("study", 64)
@@ -59,8 +59,8 @@ def open_view(verbose: int, objective: str, direction: str) -> View:
         return View(_Display(), objective, direction)
     terminal = _is_terminal()
     # Notebooks get plain lines too: they keep every line, so a bar would be printed again and again.
-    console = Console(force_terminal=terminal, force_jupyter=False)
-    live = terminal and not console.is_dumb_terminal
+    console = Console(file=sys.stdout, force_terminal=terminal, force_jupyter=False)
+    live = terminal and not console.is_dumb_terminal and console.encoding.startswith("utf")
     return View(_Bar(console) if live else _Lines(console), objective, direction)
 
 
@@ -146,7 +146,7 @@ class View:
 
 @contextlib.contextmanager
 def _never_fails() -> Iterator[None]:
-    # ValueError: a closed file, or a letter that the output's encoding lacks.
+    # ValueError: the file is closed.
     with contextlib.suppress(OSError, ValueError):
         yield
 
@@ -252,7 +252,12 @@ class _Lines(_Display):
         self._phase: _Phase | None = None
 
     def print(self, what: RenderableType) -> None:
-        _print(self._console, what)
+        console = self._console
+        with console.capture() as captured:
+            _print(console, what)
+        # "?" for a letter that the output does not have.
+        console.file.write(captured.get().encode(console.encoding, "replace").decode(console.encoding))
+        console.file.flush()
 
     def begin(self, phase: _Phase) -> None:
         self._phase = phase

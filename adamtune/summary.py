@@ -181,7 +181,11 @@ def code(config: OptimizerConfig, loss: object = None) -> str:
     import keras
     <BLANKLINE>
     model.compile(
-        optimizer=keras.optimizers.SGD(learning_rate=0.1, momentum=0.0, nesterov=False),
+        optimizer=keras.optimizers.SGD(
+            learning_rate=0.1,
+            momentum=0.0,
+            nesterov=False,
+        ),
         loss='mse',
     )
     """
@@ -375,18 +379,18 @@ def _head(summary: Summary) -> Text:
     return text
 
 
-def _best_table(summary: Summary) -> Table:
+def _best_table(summary: Summary) -> RenderableType:
     short = any(each.epochs != summary.epochs for each in summary.best)
     hypers = _shown_hypers([each.config for each in summary.best])
     columns = ["trial", printable(summary.objective), *(["epochs"] if short else []), *hypers]
-    table = _table("Best trials of the search", gap=1 if len(columns) < 9 else 0)
+    table = _table(gap=1 if len(columns) < 9 else 0)
     for name in columns:
         table.add_column(Text(name), justify="right")
     for each in summary.best:
         values = each.config.hypers
         cells = [str(each.trial), number(each.value), *([str(each.epochs)] if short else [])]
         table.add_row(*cells, *[number(values.get(name)) for name in hypers])
-    return table
+    return Group(Text("Best trials of the search", style="italic"), table)
 
 
 def _shown_hypers(configs: Sequence[OptimizerConfig]) -> list[str]:
@@ -399,9 +403,10 @@ def _shown_hypers(configs: Sequence[OptimizerConfig]) -> list[str]:
     return sorted(shown, key=order.index)
 
 
-def _comparison_table(summary: Summary) -> Table:
+def _comparison_table(summary: Summary) -> RenderableType:
     passes = f"{summary.winner.passes} " if summary.winner and summary.winner.passes else ""
-    table = _table(f"The best again in {passes}fresh passes, and the difference to default Adam", gap=0)
+    title = Text(f"The best again in {passes}fresh passes, and the difference to default Adam", style="italic")
+    table = _table(gap=0)
     table.add_column("config")
     table.add_column(Text(printable(summary.objective)), justify="right", no_wrap=True)
     table.add_column("difference", justify="right", no_wrap=True)
@@ -409,7 +414,7 @@ def _comparison_table(summary: Summary) -> Table:
         mean = "diverged" if row.mean is None else number(row.mean)
         spread = f" ± {row.spread:.2g}" if row.spread is not None else ""
         table.add_row(Text(printable(row.label)), mean + spread, _gain(row.gain, summary.direction))
-    return table
+    return Group(title, table)
 
 
 def _gain(gain: float | None, direction: str) -> str:
@@ -424,9 +429,8 @@ def _gain(gain: float | None, direction: str) -> str:
     return f"{100 * abs(gain):.1f} % {'lower' if lower else 'higher'}"
 
 
-def _table(title: str, gap: int = 1) -> Table:
-    style: dict[str, Any] = {"box": box.SIMPLE_HEAD, "show_edge": False, "pad_edge": False, "padding": (0, gap, 0, 0)}
-    return Table(title=title, title_justify="left", title_style="italic", **style)
+def _table(gap: int) -> Table:
+    return Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, gap, 0, 0))
 
 
 def _verdict(summary: Summary) -> str:
