@@ -228,7 +228,9 @@ def _features(frame: pd.DataFrame, said: list[str]) -> tuple[np.ndarray, list[st
 
 def _numbers(column: pd.Series, said: list[str]) -> pd.Series:
     """The column, as numbers where most of it are numbers."""
-    if types.is_numeric_dtype(column) or column.notna().sum() == 0:
+    if types.is_numeric_dtype(column) or column.isna().all():
+        return column
+    if column.map(lambda value: isinstance(value, bool)).any():  # bool with gaps
         return column
     numbers = pd.to_numeric(column, errors="coerce")
     if numbers.notna().sum() < _MOST_NUMBERS * column.notna().sum():

@@ -1,0 +1,194 @@
+import gzip
+
+import numpy as np
+import pytest
+
+from adamtune.errors import DataError
+from adamtune.tasks.tables import digits, read_table
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(text, name="people.csv"):
+        path = tmp_path / name
+        content = text if isinstance(text, bytes) else text.encode()
+        path.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+        return path
+
+    return write
+
+
+def rows(n, line):
+    return "".join(line(i) + "\n" for i in range(n))
+
+
+def said(table, words):
+    found = [sentence for sentence in table.said if words in sentence]
+    assert len(found) == 1, table.said
+    return found[0]
+
+
+# ----------------------------------------------------------------------------------------------- what is read
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.CSV", "a.csv.gz", "a.tsv", "a.tsv.gz"])
+def test_numbers_stay_as_they_are(name, write):
+    text = "x1,x2,y\n1,2.5,0\n-3,4e2,1\n5,0.125,0\n"
+    table = read_table(write(text.replace(",", "\t") if ".tsv" in name else text, name), "y")
+    np.testing.assert_array_equal(table.x, [[1, 2.5], [-3, 400], [5, 0.125]])
+    np.testing.assert_array_equal(table.y, [0, 1, 0])
+    assert (table.name, table.features, table.said) == ("a", ["x1", "x2"], [])
+    assert table.x.dtype == np.float32
+
+
+def test_semicolons_and_decimal_commas_of_a_spreadsheet(write):
+    table = read_table(write("\ufeffx;y\n1,5;0\n2,5;1\n"), "y")
+    np.testing.assert_array_equal(table.x[:, 0], [1.5, 2.5])
+
+
+def test_the_name_keeps_its_own_dots(write):
+    assert read_table(write("x,y\n1,0\n2,1\n", "v1.2.csv.gz"), "y").name == "v1.2"
+
+
+def test_text_becomes_columns_of_0_and_1(write):
+    table = read_table(write("colour,sex,y\nred,m,0\nblue,f,1\ngreen,f,0\nred,m,0\n"), "y")
+    assert table.features == ["colour=blue", "colour=green", "colour=red", "sex=m"]
+    np.testing.assert_array_equal(table.x, [[0, 0, 1, 1], [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 1]])
+
+
+def test_bool_is_one_column_also_with_gaps(write):
+    table = read_table(write("a,b,y\nTrue,True,0\nFalse,,1\nTrue,False,0\nTrue,True,0\n"), "y")
+    assert table.features == ["a=True", "b=False", "b=True", "b=missing"]
+    np.testing.assert_array_equal(table.x[:, 0], [1, 0, 1, 1])
+
+
+def test_rare_categories_are_one_and_it_is_said(write):
+    # c00 .. c49 twice each, then ten values once.
+    values = [f"c{i % 50:02d}" for i in range(100)] + [f"rare{i}" for i in range(10)]
+    table = read_table(write("c,y\n" + rows(110, lambda i: f"{values[i]},{i % 2}")), "y")
+    assert len(table.features) == 51
+    assert table.features[-1] == "c=other"
+    np.testing.assert_array_equal(table.x.sum(axis=1), 1)
+    assert table.x[:, -1].sum() == 10
+    assert said(table, "c: kept the 50 most frequent values, 10 others are one.")
+
+
+def test_missing_numbers_are_the_median_and_missing_text_is_a_value(write):
+    table = read_table(write("n,t,y\n1,a,0\n,b,1\n3,,0\n8,a,1\ninf,b,0\n"), "y")
+    np.testing.assert_array_equal(table.x[:, 0], [1, 3, 3, 8, 3])
+    assert table.features == ["n", "t=a", "t=b", "t=missing"]
+    np.testing.assert_array_equal(table.x[2], [3, 0, 0, 1])
+    assert said(table, "Filled 2 missing numbers by the median: n.")
+
+
+def test_a_stray_mark_among_numbers_is_a_gap_and_it_is_said(write):
+    table = read_table(write("n,y\n" + rows(20, lambda i: f"{'?' if i == 7 else i},{i % 2}")), "y")
+    assert table.features == ["n"]
+    assert said(table, "n: 1 value taken as missing for not being a number, such as '?'.")
+
+
+def test_columns_that_say_nothing_are_dropped_and_named(write):
+    line = "id{i:02d},2020-01-{d:02d},one,,{i},{i2}".format
+    table = read_table(write("name,day,same,empty,n,y\n" + rows(20, lambda i: line(i=i, d=i + 1, i2=i % 2))), "y")
+    assert table.features == ["n"]
+    assert said(table, "every row has the same: same, empty.")
+    assert said(table, "differ in nearly every row cannot be learned: name, day.")
+
+
+def test_many_dates_are_dropped_though_each_comes_twice(write):
+    days = [f"{1 + i % 28}.{1 + i // 28}.2020" for i in range(60)] * 2
+    table = read_table(write("day,n,y\n" + rows(120, lambda i: f"{days[i]},{i},{i % 2}")), "y")
+    assert table.features == ["n"]
+
+
+def test_rows_without_a_target_are_dropped_and_counted(write):
+    table = read_table(write("n,y\n1,a\n2,\n3,b\n4,a\n"), "y")
+    np.testing.assert_array_equal(table.x[:, 0], [1, 3, 4])
+    assert said(table, "1 row without 'y' dropped.")
+
+
+# ------------------------------------------------------------------------------------------------- the target
+
+
+@pytest.mark.parametrize(
+    "values, expected, kind",
+    [
+        (["yes", "no", "yes"], ["yes", "no", "yes"], "classification"),
+        (["True", "False", "True"], ["True", "False", "True"], "classification"),
+        (["3", "1", "3"], [3, 1, 3], "auto"),
+        (["1.0", "0.0", ""], [1, 0], "auto"),
+        (["1.5", "0.0", "2"], [1.5, 0.0, 2.0], "regression"),
+        ([f"{i}.0" for i in range(21)], [float(i) for i in range(21)], "regression"),
+    ],
+)
+def test_text_is_labels_and_fractions_are_amounts(values, expected, kind, write):
+    table = read_table(write("n,y\n" + rows(len(values), lambda i: f"{i},{values[i]}")), "y")
+    assert table.y.tolist() == expected
+    assert [type(value) for value in table.y.tolist()] == [type(value) for value in expected]
+    assert table.kind == kind
+
+
+# ---------------------------------------------------------------------------------------------- what is refused
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("", "people.csv is empty"),
+        ("x,y\n", "has column names but no rows"),
+        ("x,y\n1,0\n", "one row with 'y'"),
+        ("x,y\n1,0\n2,\n", "one row with 'y'"),
+        ("x,y\n1,\n2,\n", "the column 'y' of people.csv is empty"),
+        ("x,y\n1,0\n1,2,3\n", "people.csv is no table"),
+        ("x,y\n1,0,9\n1,2,3\n", "people.csv is no table"),
+        ('x,y\n1,"0\n1,2\n', "people.csv is no table"),
+        ("x,y\n5,0\n5,1\n", "no usable column besides 'y'. Dropped, because every row has the same: x."),
+        ("y\n0\n1\n", "no usable column besides 'y'"),
+        ("x,x ,y\n5,0,0\n5,1,1\n", "several columns called 'x'"),
+        (b"x,y\n\xff\xfe\xfa,0\n1,1\n", "is not UTF-8 text"),
+    ],
+)
+def test_what_is_no_table_is_refused_in_words(text, words, write):
+    with pytest.raises(DataError) as error:
+        read_table(write(text), "y")
+    assert words in str(error.value)
+
+
+def test_a_mistyped_target_gets_the_near_one_and_the_list(write):
+    with pytest.raises(DataError, match=r"no column 'survivd'\. Did you mean 'survived'\? It has: age, survived\."):
+        read_table(write("age,survived\n1,0\n2,1\n"), "survivd")
+
+
+def test_a_long_list_of_columns_is_cut(write):
+    header = ",".join(f"c{i}" for i in range(30))
+    with pytest.raises(DataError, match="c18, c19 and 10 more"):
+        read_table(write(f"{header}\n{header}\n"), "zzz")
+
+
+def test_a_mistyped_file_gets_the_near_one(write):
+    path = write("x,y\n1,0\n2,1\n")
+    with pytest.raises(DataError, match=r"peple.csv' does not exist\. Did you mean 'people.csv'"):
+        read_table(path.with_name("peple.csv"), "y")
+    with pytest.raises(DataError, match="does not exist"):
+        read_table(path.parent / "nowhere" / "people.csv", "y")
+
+
+@pytest.mark.parametrize("name", ["people.xlsx", "people", ".csv", "people.gz"])
+def test_another_ending_is_refused(name, tmp_path):
+    with pytest.raises(DataError, match="expected a file that ends in"):
+        read_table(tmp_path / name, "y")
+
+
+@pytest.mark.parametrize("content", [b"x,y\n1,0\n", gzip.compress(b"x,y\n1,0\n2,1\n" * 99)[:-20]])
+def test_a_broken_gz_and_a_folder_are_refused(content, tmp_path):
+    (tmp_path / "a.csv.gz").write_bytes(content)
+    with pytest.raises(DataError, match=r"a.csv.gz cannot be read"):
+        read_table(tmp_path / "a.csv.gz", "y")
+    (tmp_path / "b.csv").mkdir()
+    with pytest.raises(DataError, match=r"b.csv cannot be read"):
+        read_table(tmp_path / "b.csv", "y")
+
+
+def test_the_digits_are_there():
+    table = digits()
+    assert (table.x.shape, table.x.max(), sorted(set(table.y))) == ((1797, 64), 16, list(range(10)))
