@@ -201,6 +201,21 @@ def test_convolutions_are_trained_one_by_one_and_say_why():
     assert len(tuner.trials_) == 2
 
 
+def test_operation_that_cannot_be_stacked_goes_one_by_one_and_says_why():
+    def network(X, y):
+        inputs = keras.Input((4,))
+        ranked = keras.ops.cast(keras.ops.argmax(inputs, axis=-1, keepdims=True), "float32")
+        hidden = keras.layers.Dense(4)(inputs)
+        # Inputs are the same in every lane; what comes after the first weights is not.
+        ranked = ranked + keras.ops.cast(keras.ops.argmax(hidden, axis=-1, keepdims=True), "float32")
+        return keras.Model(inputs, keras.layers.Dense(3)(keras.layers.concatenate([hidden, ranked])))
+
+    tuner = tuned(model=network, n_trials=2, confirm=0)
+    assert tuner.plan_.strategy == "one_by_one"
+    assert "TensorFlow cannot stack Bitcast" in tuner.plan_.reason
+    assert len(tuner.trials_) == 2
+
+
 @pytest.mark.parametrize(
     "model",
     [

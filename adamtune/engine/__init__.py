@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Protocol
 
 from adamtune.config import OptimizerConfig
-from adamtune.engine.program import Report, Stream
+from adamtune.engine.lanes import Plan
+from adamtune.engine.program import NotStackable, Report, Stream
+from adamtune.optimizers._rule import Rule
+from adamtune.tasks.task import Task
 
 
 class Engine(Protocol):
@@ -67,12 +71,17 @@ def device() -> str:
     return f"CPU ({os.cpu_count()} cores)" if name == "CPU" else name
 
 
-def make(plan: Any, task: Any, model: Any, rule: Any, stream: Stream) -> Engine:
-    """The engine of a `lanes.Plan`."""
+def make(plan: Plan, task: Task, model: Any, rule: Rule, stream: Stream) -> tuple[Engine, Plan]:
+    """The engine of a plan, and the plan as it came out: what cannot be stacked goes one by one, with the reason."""
     if plan.strategy == "stacked":
         from adamtune.engine.tensorflow_lanes import TensorFlowLanes
 
-        return TensorFlowLanes(task, model, rule, plan.lanes, stream)
+        engine = TensorFlowLanes(task, model, rule, plan.lanes, stream)
+        try:
+            engine.compile()
+            return engine, plan
+        except NotStackable as operation:
+            plan = replace(plan, strategy="one_by_one", lanes=1, reason=f"TensorFlow cannot stack {operation}")
     from adamtune.engine.one_by_one import OneByOne
 
-    return OneByOne(task, model, stream)
+    return OneByOne(task, model, stream), plan

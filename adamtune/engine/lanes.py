@@ -97,10 +97,11 @@ def why_not_stacked(model: Any, device: str) -> str:
     for layer in model._flatten_layers():
         if isinstance(layer, _CONVOLUTIONS):
             return f"the layer {layer.name!r} is a convolution, which lanes do not take yet"
+    kinds = {weight.dtype for weight in model.trainable_variables}
+    if kinds - {"float32", "float64"} or len(kinds) > 1:
+        return f"weights of {' and '.join(sorted(kinds))} in lanes are not there yet"
     if any(weight.constraint is not None for weight in model.trainable_variables):
         return "weight constraints in lanes are not there yet"
-    if not model.trainable_variables:
-        return "the model has no trainable weights"
     return ""
 
 

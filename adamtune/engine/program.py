@@ -56,6 +56,10 @@ class Stream:
         return np.stack([seeds, np.zeros_like(seeds)], axis=1)
 
 
+class NotStackable(Exception):
+    """The model has an operation, named by the text, that cannot run for stacked lanes."""
+
+
 @dataclass(frozen=True)
 class Report:
     """What a lane did in one tick.

@@ -11,6 +11,7 @@ that starts anew is set by a mask inside the program. No XLA: on CPU it makes th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,13 +19,15 @@ import numpy as np
 import tensorflow as tf
 
 from adamtune.config import OptimizerConfig
-from adamtune.engine.program import Forward, Report, Stream, hyper_row, report, rows, update
+from adamtune.engine.program import Forward, NotStackable, Report, Stream, hyper_row, report, rows, update
 from adamtune.optimizers._rule import Rule
 from adamtune.tasks.task import Task
 
 # Judging rows that pass through all lanes at once: large enough that the loop costs nothing, small enough that the
 # activations of 32 lanes of a 512-unit network stay under 100 MB.
 _JUDGED_AT_ONCE = 1024
+# How TensorFlow says that it cannot stack an operation.
+_UNVECTORISED = re.compile(r"No pfor vectorization defined for (\w+)|of op '(\w+)' expected to be loop invariant")
 
 
 class TensorFlowLanes:
@@ -54,6 +57,16 @@ class TensorFlowLanes:
         """How many training programs the backend has compiled for this engine."""
         return int(self._program.experimental_get_tracing_count())
 
+    def compile(self) -> None:
+        """Compile the program now; raises NotStackable when the model has an operation without a vectorised form."""
+        try:
+            self._program.get_concrete_function(*self._arguments())
+        except ValueError as error:
+            found = _UNVECTORISED.search(str(error))
+            if found is None:
+                raise
+            raise NotStackable(found[1] or found[2]) from None
+
     def load(self, configs: Mapping[int, OptimizerConfig]) -> None:
         """Seat configs; each starts at the next tick from the stream's initial weights, with empty slots."""
         for lane, config in configs.items():
@@ -63,15 +76,7 @@ class TensorFlowLanes:
 
     def tick(self) -> None:
         """Train one epoch in every lane and judge it."""
-        self._lanes, judged = self._program(
-            self._lanes,
-            tf.constant(self._fresh),
-            tf.constant(self._hypers),
-            self._initial,
-            self._seeds(),
-            tf.constant(self.stream.order(self.clock)),
-            tf.constant(self.stream.split.valid.astype(np.int32)),
-        )
+        self._lanes, judged = self._program(*self._arguments())
         self.clock += 1
         self._fresh[:] = False
         numbers = judged.numpy().astype("float64")
@@ -119,6 +124,17 @@ class TensorFlowLanes:
         forward = Forward(model, self.task)
         self._initial = tuple(
             tuple(tf.convert_to_tensor(variable) for variable in group) for group in (forward.weights, forward.state)
+        )
+
+    def _arguments(self) -> tuple[Any, ...]:
+        return (
+            self._lanes,
+            tf.constant(self._fresh),
+            tf.constant(self._hypers),
+            self._initial,
+            self._seeds(),
+            tf.constant(self.stream.order(self.clock)),
+            tf.constant(self.stream.split.valid.astype(np.int32)),
         )
 
     def _seeds(self) -> tuple[Any, ...]:

@@ -79,6 +79,7 @@ def prepare(
     if stored is not None and lanes_asked == "auto":
         lanes_asked = stored.lanes
     plan = lanes.plan(task, model, rule, lanes_asked, n_trials, policies.learns(sampler), engines.device())
+    engine, plan = engines.make(plan, task, model, rule, stream)
     stamp = Stamp(
         fingerprint=task.fingerprint(model),
         task=task.name,
@@ -97,7 +98,7 @@ def prepare(
         pruner=pruner,
         version=importlib.metadata.version("adamtune"),
     )
-    return Run(task, stream, searched, engines.make(plan, task, model, rule, stream), plan, stamp)
+    return Run(task, stream, searched, engine, plan, stamp)
 
 
 def open_study(
@@ -129,7 +130,7 @@ def baselines(
     if run.stamp.optimizer == adam.name:
         engine.restart(run.stream, run.task.build(run.stream.seed))
     else:
-        engine = engines.make(run.plan, run.task, run.task.build(run.stream.seed), adam, run.stream)
+        engine, _ = engines.make(run.plan, run.task, run.task.build(run.stream.seed), adam, run.stream)
     other = replace(
         run, space=alone, engine=engine, stamp=replace(run.stamp, optimizer=adam.name, space=alone.to_json())
     )
