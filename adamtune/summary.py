@@ -30,7 +30,7 @@ from adamtune.tuning import records
 _BEST = 5
 # Code fits the smallest usual terminal, so that it can be copied from there without broken lines.
 _WIDTH = 79
-_PLAIN_LOSS = re.compile(r"keras\.losses\.[A-Za-z]\w*\([\w=., -]*\)|'\w+'|\"\w+\"")
+_LOSS = re.compile(r"keras\.losses\.[A-Z]\w*")
 _State = optuna.trial.TrialState
 
 
@@ -335,14 +335,18 @@ def _plain(value: Any) -> Any:
 
 
 def _is_plain(loss: object) -> bool:
-    """Whether it is the name of a loss or a call of a class of `keras.losses` with names and numbers only."""
-    if not isinstance(loss, str) or not _PLAIN_LOSS.fullmatch(loss):
+    """Whether it is a loss by name, or a class of `keras.losses` called with literals."""
+    if not isinstance(loss, str):
         return False
     try:
-        ast.parse(loss, mode="eval")
-    except SyntaxError:
+        node = ast.parse(loss, mode="eval").body
+        if not isinstance(node, ast.Call):
+            return isinstance(ast.literal_eval(node), str)
+        for keyword in node.keywords:
+            ast.literal_eval(keyword.value)
+    except (SyntaxError, ValueError):
         return False
-    return True
+    return not node.args and bool(_LOSS.fullmatch(ast.unparse(node.func)))
 
 
 def _lay_out(node: ast.expr, before: str = "", after: str = "", indent: int = 0) -> list[str]:

@@ -205,9 +205,12 @@ def test_a_note_that_is_no_json_is_as_if_it_were_not_there(study):
     "loss",
     [
         "__import__('os').system('true')",
-        "keras.losses.Huber(__import__('os'))",
-        "'a' + 'b'",
+        "keras.losses.Huber(delta=__import__('os'))",
+        "keras.losses.Huber(1.0)",
         "keras.losses.Huber(1 2)",
+        "keras.saving.load_model('model.keras')",
+        "'a' + 'b'",
+        "12",
         3,
     ],
 )
@@ -236,7 +239,7 @@ CODED = {
 }
 
 
-@pytest.mark.parametrize("loss", ["keras.losses.SparseCategoricalCrossentropy(from_logits=True)", "'mse'", None])
+@pytest.mark.parametrize("loss", ["keras.losses.BinaryCrossentropy(from_logits=True, reduction='sum')", "'mse'", None])
 @pytest.mark.parametrize("config", CODED.values(), ids=CODED)
 def test_the_code_runs_as_it_is_and_makes_the_same_optimizer(config, loss):
     import keras
