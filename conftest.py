@@ -1,5 +1,6 @@
 """What holds for every test, those in tests/ and the examples in adamtune's docstrings alike."""
 
+import collections
 import os
 
 # Before anything imports Keras, which reads both once.
@@ -19,3 +20,11 @@ def storage_of_its_own(tmp_path_factory, monkeypatch):
     """Point the default storage away from the checkout and from the studies of who runs this."""
     folder = tmp_path_factory.mktemp("storage")
     monkeypatch.setenv("ADAMTUNE_STORAGE", f"sqlite:///{folder / 'adamtune.db'}")
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say why tests were skipped in a line a reason, not a line a test."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    reasons = collections.Counter(report.longrepr[2].removeprefix("Skipped: ") for report in skipped)
+    for reason, count in reasons.most_common():
+        terminalreporter.write_line(f"skipped {count}: {reason}")

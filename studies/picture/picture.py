@@ -1,6 +1,6 @@
 """Draw the README's picture: one study of 64 Adam trials on scikit-learn's digits.
 
-    python studies/picture/picture.py        # writes docs/study.png
+python studies/picture/picture.py        # writes docs/study.png
 """
 
 import pathlib
