@@ -80,7 +80,7 @@ NO_NUMBERS = [
     [0.1],
     {},
     1j,
-    object(),
+    pytest.param(object(), id="object"),
     np.array([0.1]),
     np.array([0.1, 0.2]),
     np.float64("nan"),

@@ -1,8 +1,8 @@
 """Rows and targets, checked and encoded once, before any trial.
 
-`prepare` turns what a user has into arrays a program can hold on its device: numbers without NaN, labels as whole numbers
-0 .. k-1 or targets as floats, one weight a row where weights are given. `Split` says which rows train and which judge; rows
-given as `validation_data` are appended and always judge.
+`prepare` turns what a user has into arrays a program can hold on its device: numbers without NaN, labels as whole
+numbers 0 .. k-1 or targets as floats, one weight a row where weights are given. `Split` says which rows train and which
+judge; rows given as `validation_data` are appended and always judge.
 """
 
 from __future__ import annotations
@@ -115,15 +115,17 @@ def prepare(
     target = _column(y, "y")
     _same_length(x, target, "X", "y")
     weight = _weights(sample_weight, len(x), floatx)
-    kind, encoded, classes = _targets(target, kind, floatx)
+    # Scaled in float64: in float32 years or prices lose their last digits before the mean is taken off.
+    target_type = "float64" if scale_targets else floatx
+    kind, encoded, classes = _targets(target, kind, target_type)
     n_given = len(x)
     if validation_data is not None:
-        x, encoded, weight = _append(x, encoded, weight, classes, validation_data, floatx)
+        x, encoded, weight = _append(x, encoded, weight, classes, validation_data, floatx, target_type)
     scale = None
     if scale_targets and kind == "regression":
         deviation = encoded[:n_given].std(axis=0)
-        scale = encoded[:n_given].mean(axis=0), np.where(deviation > 0, deviation, 1).astype(floatx)
-        encoded = (encoded - scale[0]) / scale[1]
+        scale = encoded[:n_given].mean(axis=0), np.where(deviation > 0, deviation, 1.0)
+        encoded = ((encoded - scale[0]) / scale[1]).astype(floatx)
     return Data(
         kind,
         x,
@@ -180,10 +182,15 @@ def _inputs(X: Any, name: str, floatx: str) -> np.ndarray:
         x = np.asarray(X)
     except ValueError as error:
         raise DataError(f"{name} cannot be made an array: {error}. Expected rows of equal shape.") from None
-    if x.dtype == object or x.dtype.kind in "USMmV":
-        x = _from_objects(X, x, name, floatx)
     if x.dtype.kind == "c":
         raise DataError(f"Complex data not supported: {name} has dtype {x.dtype}, expected real numbers.")
+    if x.dtype.kind in "MmV":
+        raise DataError(
+            f"{name} has dtype {x.dtype}, expected numbers. Make numbers of times first, such as the hour, the weekday "
+            "or the seconds since the first row."
+        )
+    if x.dtype.kind in "OSU":
+        x = _from_objects(X, x, name, floatx)
     if x.ndim < 2:
         raise DataError(
             f"{name} has shape {x.shape}, expected 2D array or more: (n_samples, n_features) or images. "
@@ -198,7 +205,8 @@ def _inputs(X: Any, name: str, floatx: str) -> np.ndarray:
     if x.dtype.kind == "b" or (x.dtype.kind in "iu" and x.dtype.itemsize > 1 and x.ndim == 2):
         x = x.astype(floatx)
     if x.dtype.kind == "f":
-        x = x.astype(floatx, copy=False)
+        with np.errstate(over="ignore"):  # what is too large is counted below
+            x = x.astype(floatx, copy=False)
         bad = x.size - int(np.count_nonzero(np.isfinite(x)))
         if bad:
             raise DataError(
@@ -209,12 +217,18 @@ def _inputs(X: Any, name: str, floatx: str) -> np.ndarray:
 
 
 def _from_objects(X: Any, x: np.ndarray, name: str, floatx: str) -> np.ndarray:
+    import pandas
+
+    if x.dtype.kind == "O":
+        x = np.where(pandas.isna(x), np.nan, x)  # None and pandas.NA
     try:
-        return x.astype(floatx)
+        with np.errstate(over="ignore"):
+            return x.astype(floatx)
     except (TypeError, ValueError) as error:
         text = ""
-        if hasattr(X, "dtypes") and hasattr(X, "columns"):
-            columns = [str(c) for c, d in zip(X.columns, X.dtypes, strict=True) if d.kind not in "biuf"]
+        if x.ndim == 2:
+            names = getattr(X, "columns", range(x.shape[1]))
+            columns = [str(column) for i, column in enumerate(names) if not _is_numeric(x[:, i])]
             text = f" Columns that are no numbers: {', '.join(columns)}."
         raise DataError(
             f"{name} holds values that are no numbers ({error}).{text} Encode text first, for example with "
@@ -222,12 +236,30 @@ def _from_objects(X: Any, x: np.ndarray, name: str, floatx: str) -> np.ndarray:
         ) from None
 
 
+def _is_numeric(column: np.ndarray) -> bool:
+    try:
+        column.astype("float64")
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
 def _column(y: Any, name: str) -> np.ndarray:
     if y is None:
         raise DataError(
-            f"{name} is None, expected labels or targets: the estimator requires y to be passed, but the target y is None."
+            f"{name} is None, expected labels or targets: the estimator requires y to be passed, but the target y is "
+            "None."
         )
-    target = np.asarray(y)
+    if hasattr(y, "toarray"):
+        raise DataError(f"{name} is a sparse matrix, expected a dense array: pass {name}.toarray().")
+    try:
+        target = np.asarray(y)
+    except ValueError as error:
+        raise DataError(f"{name} cannot be made an array: {error}. Expected one label or target a row.") from None
+    if target.dtype == object:
+        target = _plain(target, name)
+    if target.dtype.kind in "cMmV":
+        raise DataError(f"{name} has dtype {target.dtype}, expected labels or real numbers.")
     if target.ndim == 2 and target.shape[1] == 1:
         import warnings
 
@@ -240,9 +272,23 @@ def _column(y: Any, name: str) -> np.ndarray:
             stacklevel=5,
         )
         target = target[:, 0]
-    if target.ndim not in (1, 2):
+    if target.ndim not in (1, 2) or 0 in target.shape[1:]:
         raise DataError(f"{name} has shape {target.shape}, expected (n,) or (n, n_targets).")
     return target
+
+
+def _plain(target: np.ndarray, name: str) -> np.ndarray:
+    """Numbers that came as objects as numbers; other objects, such as text, stay what they are."""
+    import pandas
+
+    missing = int(pandas.isna(target).sum())
+    if missing:
+        raise DataError(f"Input {name} contains NaN: {missing} row(s) hold no value. Drop those rows.")
+    try:
+        plain = np.array(target.tolist())
+    except ValueError as error:
+        raise DataError(f"{name} cannot be made an array: {error}. Expected one label or target a row.") from None
+    return plain if plain.dtype.kind in "biufcMm" and plain.shape == target.shape else target
 
 
 def _same_length(x: np.ndarray, y: np.ndarray, x_name: str, y_name: str) -> None:
@@ -259,28 +305,39 @@ def _targets(y: np.ndarray, kind: str, floatx: str) -> tuple[str, np.ndarray, np
         return "regression", _numbers(y, floatx), None
     from sklearn.utils.multiclass import check_classification_targets
 
-    if y.ndim == 2:
-        raise DataError(
-            f"y has shape {y.shape}: several labels a row are not there yet. Expected one label a row, shape (n,); "
-            "for one-hot rows pass y.argmax(axis=1)."
-        )
+    _one_label_a_row(y, "y")
     if y.dtype.kind == "f" and not np.isfinite(y).all():
         raise DataError("Input y contains NaN or infinity; expected one label a row.")
     try:
         check_classification_targets(y)
+        classes, encoded = np.unique(y, return_inverse=True)
     except ValueError as error:
         raise DataError(f"{error}") from None
-    classes, encoded = np.unique(y, return_inverse=True)
+    except TypeError as error:
+        raise DataError(f"y mixes labels that have no order: {error}. Expected labels of one kind.") from None
     if len(classes) < 2:
         raise DataError(
-            f"y holds one class only ({classes[0]!r}), expected at least two to tell apart. "
+            f"y holds one class only ({classes.tolist()[0]!r}), expected at least two to tell apart. "
             "Classifier can't train when only one class is present."
         )
     return "binary" if len(classes) == 2 else "multiclass", encoded.astype(np.int32), classes
 
 
+def _one_label_a_row(y: np.ndarray, name: str) -> None:
+    if y.ndim == 2:
+        raise DataError(
+            f"{name} has shape {y.shape}: several labels a row are not there yet. Expected one label a row, shape "
+            "(n,); for one-hot rows pass y.argmax(axis=1)."
+        )
+
+
 def _guess(y: np.ndarray) -> str:
-    if y.ndim == 2 or y.dtype.kind not in "iufOUSb":
+    if y.ndim == 2:
+        if y.dtype.kind in "OUSb" or np.isin(y, (0, 1)).all():
+            raise DataError(
+                f"y has shape {y.shape} and looks like labels, one-hot or several a row. Expected one label a row: for "
+                "one-hot rows pass y.argmax(axis=1). If these are amounts, say so with AdamTunerRegressor."
+            )
         return "regression"
     if y.dtype.kind in "OUSb":
         return "classification"
@@ -297,7 +354,8 @@ def _guess(y: np.ndarray) -> str:
 
 def _numbers(y: np.ndarray, floatx: str) -> np.ndarray:
     try:
-        target = y.astype(floatx)
+        with np.errstate(over="ignore"):
+            target = y.astype(floatx)
     except (TypeError, ValueError):
         raise DataError(
             f"y has dtype {y.dtype}, expected numbers for regression. Unknown label type: for labels use "
@@ -313,7 +371,10 @@ def _numbers(y: np.ndarray, floatx: str) -> np.ndarray:
 def _weights(sample_weight: Any, n: int, floatx: str) -> np.ndarray | None:
     if sample_weight is None:
         return None
-    weight = np.asarray(sample_weight, dtype=floatx)
+    try:
+        weight = np.asarray(sample_weight, dtype=floatx)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"sample_weight holds what is no number: {error}. Expected one weight a row.") from None
     if weight.shape != (n,):
         raise DataError(f"sample_weight has shape {weight.shape}, expected ({n},): one weight a row.")
     if not np.isfinite(weight).all() or (weight < 0).any() or not weight.any():
@@ -334,7 +395,13 @@ def _class_weights(class_weight: Any, y: np.ndarray, classes: np.ndarray | None,
             f"class_weight={class_weight!r}: expected 'balanced' or a mapping from labels among "
             f"{classes.tolist()} to weights."
         )
-    return np.array([class_weight.get(label, 1.0) for label in classes.tolist()], dtype=floatx)
+    try:
+        factor = np.array([class_weight.get(label, 1.0) for label in classes.tolist()], dtype=floatx)
+    except (TypeError, ValueError):
+        factor = np.array([np.nan])
+    if not np.isfinite(factor).all() or (factor < 0).any() or not factor.any():
+        raise DataError(f"class_weight={class_weight!r}: expected finite weights, not negative and not all zero.")
+    return factor
 
 
 def _append(
@@ -344,6 +411,7 @@ def _append(
     classes: np.ndarray | None,
     validation_data: tuple,
     floatx: str,
+    target_type: str,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3):
         raise DataError("validation_data must be (X, y) or (X, y, sample_weight).")
@@ -354,11 +422,14 @@ def _append(
         raise DataError(
             f"validation_data's rows have shape {x_valid.shape[1:]}, those of X {x.shape[1:]}: expected the same."
         )
+    if x_valid.dtype != x.dtype:
+        x, x_valid = x.astype(floatx), x_valid.astype(floatx)
     if classes is None:
-        y_valid = _numbers(target, floatx)
+        y_valid = _numbers(target, target_type)
         if y_valid.shape[1:] != y.shape[1:]:
             raise DataError(f"validation_data's y has shape {y_valid.shape}, that of fit {y.shape}.")
     else:
+        _one_label_a_row(target, "validation_data's y")
         unknown = sorted(set(target.tolist()) - set(classes.tolist()), key=str)
         if unknown:
             raise DataError(

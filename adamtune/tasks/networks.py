@@ -10,6 +10,7 @@ import pathlib
 import random
 import re
 import tempfile
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -41,18 +42,28 @@ def builder(model: Any, X: Any, y: Any, data: Data, train: np.ndarray) -> Callab
         make: Callable[[], Any] = lambda: default_network(data, train)  # noqa: E731
     elif isinstance(model, keras.Model):
         make = lambda: _clone(model)  # noqa: E731
-    elif callable(model):
+    elif callable(model) and not isinstance(model, keras.Layer):
         make = lambda: _call(model, X, y)  # noqa: E731
     else:
         raise ModelError(
             f"model={model!r} is a {type(model).__name__}: expected None, a keras.Model or a function "
             "model(X, y) that returns one."
         )
+    last: Callable[[], Any] = lambda: None  # noqa: E731
 
     def build(seed: int) -> Any:
+        nonlocal last
         made = seeded(seed, make)
+        if made is last():
+            raise ModelError(
+                f"your function {_name(model)}(X, y) returned the same model again, expected a new one each time: make "
+                "its layers inside the function."
+            )
+        last = weakref.ref(made)
         if not made.built:
-            seeded(seed, lambda: made(data.x[:1]))
+            seeded(seed, lambda: check(made, data))
+        if isinstance(model, keras.Model):
+            _keep_untrained(model, made)
         return made
 
     return build
@@ -81,28 +92,57 @@ def default_network(data: Data, train: np.ndarray) -> Any:
 
 
 def _clone(model: Any) -> Any:
+    # Keras would compile the clone from a description, which knows no loss of one's own and no argument of Huber's.
+    compiled, model.compiled = model.compiled, False
     try:
-        return keras.models.clone_model(model)
+        clone = keras.models.clone_model(model)
     except Exception as error:
         raise ModelError(
-            f"the model {model.name!r} ({type(model).__name__}) cannot be cloned: {error}. "
+            f"the model {model.name!r} ({type(model).__name__}) cannot be cloned: {_first_line(error)} "
             "Pass a function model(X, y) that returns a new one."
         ) from error
+    finally:
+        model.compiled = compiled
+    if compiled:
+        clone.compile(loss=model.loss)
+    return clone
+
+
+def _keep_untrained(model: Any, clone: Any) -> None:
+    """Give a clone what training would not give it back: frozen layers' weights and adapted statistics."""
+    if not model.built:
+        return
+    layers = [each._flatten_layers(include_self=False) for each in (model, clone)]
+    for old, new in zip(*layers, strict=True):
+        adapted = isinstance(old, keras.layers.Normalization)
+        if (adapted or not old.trainable) and old.weights:
+            new.set_weights(old.get_weights())
+            if adapted:
+                new.finalize_state()
 
 
 def _call(model: Callable, X: Any, y: Any) -> Any:
     try:
         made = model(X, y)
     except Exception as error:
-        name = getattr(model, "__name__", "model")
-        raise ModelError(f"your function {name}(X, y) failed with {type(error).__name__}: {error}") from error
+        said = f"{type(error).__name__}: {error}"
+        raise ModelError(f"your function {_name(model)}(X, y) failed with {said}") from error
     if not isinstance(made, keras.Model):
-        raise ModelError(f"your model function returned a {type(made).__name__}, expected a keras.Model.")
+        raise ModelError(
+            f"your function {_name(model)}(X, y) returned a {type(made).__name__}, expected a keras.Model."
+        )
     return made
 
 
+def _name(function: Any) -> str:
+    return getattr(function, "__name__", type(function).__name__)
+
+
 def seeded(seed: int, make: Callable[[], Any]) -> Any:
-    """What `make` returns when run with every generator Keras draws from seeded; Python's and numpy's are given back as they were."""
+    """What `make` returns when run with every generator Keras draws from seeded.
+
+    Python's and numpy's generators are given back as they were.
+    """
     python, numpy = random.getstate(), np.random.get_state()
     keras.utils.set_random_seed(seed)
     try:
@@ -125,14 +165,27 @@ def from_bytes(content: bytes) -> Any:
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder, "model.keras")
         path.write_bytes(content)
-        return keras.saving.load_model(path, safe_mode=True)
+        try:
+            return keras.saving.load_model(path, safe_mode=True)
+        except (TypeError, ValueError):
+            # Compiled with a loss or metric of one's own that Keras does not know: the model still predicts.
+            return keras.saving.load_model(path, safe_mode=True, compile=False)
 
 
 def check(model: Any, data: Data) -> None:
-    """Raise ModelError when the model cannot take the rows."""
+    """Raise ModelError when the model cannot take the rows; builds one that is not built yet."""
     try:
+        if isinstance(model, keras.Sequential) and not model.built:
+            model.build((None, *data.x.shape[1:]))  # by a call it would take one row for its batch size
         model(data.x[:1])
     except Exception as error:
         # Keras puts colours and a list of arguments around what it has to say.
         said = re.sub(r"\x1b\[\d+m", "", str(error)).split("Arguments received")[0].strip()
         raise ModelError(f"the model {model.name!r} cannot take rows of shape {data.x.shape[1:]}: {said}") from error
+    if not model.trainable_variables:
+        raise ModelError(f"the model {model.name!r} has no trainable weights: there is nothing for an optimizer to do.")
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

@@ -10,13 +10,15 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import keras
 import numpy as np
 
 from adamtune.errors import ModelError, SettingError
 from adamtune.tasks.data import Data, Split
+
+Direction = Literal["minimize", "maximize"]
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Task:
     loss: Any
     metric: Any
     objective: str
-    direction: str
+    direction: Direction
     epochs: int
     batch_size: int
 
@@ -68,8 +70,9 @@ class Task:
         return -(-n_train // self.batch_size)
 
     def fingerprint(self, model: Any) -> str:
-        """A short hash of everything that makes results comparable: data, model, loss, metric and budget."""
+        """A short hash of what makes results comparable: data, sizes of the split, model, loss, metric and budget."""
         digest = hashlib.blake2b(digest_size=12)
+        split = self.split(0)
         arrays = (self.data.x, self.data.y, self.data.weight, self.data.class_weight)
         for array in arrays:
             if array is None:
@@ -79,6 +82,7 @@ class Task:
                 digest.update(np.ascontiguousarray(array).data)
         settings = [
             self.data.n_given,
+            [len(split.train), len(split.valid), split.drawn],
             _described(self.loss),
             _described(self.metric),
             self.objective,
@@ -114,7 +118,7 @@ def choose_loss(given: Any, model: Any, data: Data) -> Any:
         except ValueError as error:
             raise SettingError(f"loss={given!r} is unknown to keras.losses.get: {error}") from None
         if not isinstance(loss, keras.losses.Loss):
-            loss = _wrapped(loss, given)
+            loss = _as_loss(loss)
     _check_output(width, loss, model, data)
     return loss
 
@@ -125,7 +129,8 @@ def choose_metric(given: Any, data: Data, loss: Any, width: int) -> tuple[Any, s
     Parameters
     ----------
     given : None, "loss", str or keras.metrics.Metric
-        None and "loss" judge by the validation loss (and still show the accuracy of a classifier).
+        None and "loss" judge by the validation loss (and still show the accuracy of a classifier). A name may start
+        with "val_".
 
     Raises
     ------
@@ -151,12 +156,12 @@ def choose_metric(given: Any, data: Data, loss: Any, width: int) -> tuple[Any, s
         name = "accuracy"
     else:
         try:
-            metric = keras.metrics.get(given)
+            metric = keras.metrics.get(given.removeprefix("val_") if isinstance(given, str) else given)
         except ValueError as error:
             raise SettingError(f"metric={given!r} is unknown to keras.metrics.get: {error}") from None
         if not isinstance(metric, keras.metrics.Metric):
-            metric = keras.metrics.MeanMetricWrapper(metric, name=str(given))
-        name = given if isinstance(given, str) else metric.name
+            metric = keras.metrics.MeanMetricWrapper(metric, name=_name(metric))
+        name = given.removeprefix("val_") if isinstance(given, str) else metric.name
     if not isinstance(metric, keras.metrics.MeanMetricWrapper):
         raise SettingError(
             f"metric={given!r} is no mean over rows, so lanes cannot add it up over blocks. Expected a metric such as "
@@ -167,12 +172,13 @@ def choose_metric(given: Any, data: Data, loss: Any, width: int) -> tuple[Any, s
     return metric, objective or f"val_{name}"
 
 
-def choose_direction(given: str | None, metric: Any, objective: str) -> str:
+def choose_direction(given: Any, metric: Any, objective: str) -> Direction:
     """Whether the objective should fall or rise; raises SettingError when only the user can know."""
     if given is not None:
-        if given not in ("minimize", "maximize"):
-            raise SettingError(f"direction={given!r}: expected 'minimize', 'maximize' or None.")
-        return given
+        for known in get_args(Direction):
+            if given == known:
+                return known
+        raise SettingError(f"direction={given!r}: expected 'minimize', 'maximize' or None.")
     if objective == "val_loss":
         return "minimize"
     if "accuracy" in metric.name or getattr(metric, "_direction", None) == "up":
@@ -192,15 +198,24 @@ def from_logits(loss: Any) -> bool:
 
 def loss_code(loss: Any) -> str:
     """A Python expression for the loss, to paste into `model.compile`."""
-    if type(loss).__module__.startswith("keras."):
-        logits = "from_logits=True" if from_logits(loss) else ""
-        return f"keras.losses.{type(loss).__name__}({logits})"
+    if _is_of_keras(loss):
+        default = _settings(type(loss)())
+        changed = [f"{key}={value!r}" for key, value in _settings(loss).items() if value != default.get(key)]
+        return f"keras.losses.{type(loss).__name__}({', '.join(changed)})"
     return repr(loss.name)
 
 
 def one_hot(loss: Any) -> bool:
     """Whether the loss wants labels as one-hot rows."""
-    return isinstance(loss, (keras.losses.CategoricalCrossentropy, keras.losses.CategoricalFocalCrossentropy))
+    return isinstance(
+        loss,
+        (
+            keras.losses.CategoricalCrossentropy,
+            keras.losses.CategoricalFocalCrossentropy,
+            keras.losses.CategoricalHinge,
+            keras.losses.KLDivergence,
+        ),
+    )
 
 
 def encode_targets(data: Data, loss: Any) -> np.ndarray:
@@ -217,7 +232,7 @@ def output_width(model: Any) -> int:
 
 
 def _output_width(model: Any) -> int:
-    shape = getattr(model, "output_shape", None)
+    shape = _output_shape(model)
     if shape is None or isinstance(shape, (dict, list)) or (shape and isinstance(shape[0], (tuple, list))):
         raise ModelError(f"the model has outputs of shape {shape}: several outputs are not there yet, expected one.")
     if len(shape) != 2:
@@ -226,6 +241,16 @@ def _output_width(model: Any) -> int:
             "End it with Flatten or a pooling layer and Dense(n)."
         )
     return int(shape[-1])
+
+
+def _output_shape(model: Any) -> Any:
+    if hasattr(model, "output_shape"):
+        return model.output_shape
+    # A subclassed model only knows what it was built with.
+    built_with = (model.get_build_config() or {}).get("input_shape")
+    if not built_with:
+        return None
+    return model.compute_output_spec(keras.KerasTensor((None, *built_with[1:]))).shape
 
 
 def _default_loss(width: int, model: Any, data: Data) -> Any:
@@ -240,27 +265,52 @@ def _default_loss(width: int, model: Any, data: Data) -> Any:
 def _last_activation(model: Any) -> str:
     layers = getattr(model, "layers", [])
     last = layers[-1] if layers else None
+    if isinstance(last, keras.Model):
+        return _last_activation(last)
     if isinstance(last, keras.layers.Softmax):
         return "softmax"
     return getattr(getattr(last, "activation", None), "__name__", "linear")
 
 
-def _wrapped(function: Any, given: Any) -> Any:
-    named = {
-        "sparse_categorical_crossentropy": keras.losses.SparseCategoricalCrossentropy,
-        "categorical_crossentropy": keras.losses.CategoricalCrossentropy,
-        "binary_crossentropy": keras.losses.BinaryCrossentropy,
-        "mean_squared_error": keras.losses.MeanSquaredError,
-    }
-    name = getattr(function, "__name__", str(given))
-    if name in named:
-        return named[name]()
+class FunctionLoss(keras.losses.Loss):
+    """A function `(y_true, y_pred)` as a loss, as `model.compile(loss=function)` would use it."""
 
-    class _Function(keras.losses.Loss):
-        def call(self, y_true: Any, y_pred: Any) -> Any:
-            return function(y_true, y_pred)
+    def __init__(self, function: Callable[[Any, Any], Any]) -> None:
+        super().__init__(name=_name(function))
+        self.function = function
 
-    return _Function(name=name)
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """The function's values, one a row; targets (n,) meet outputs (n, 1) as (n, 1), not as (n, n)."""
+        if len(y_true.shape) == 1 and len(y_pred.shape) == 2 and y_pred.shape[1] == 1:
+            y_true = keras.ops.expand_dims(y_true, axis=-1)
+        return self.function(y_true, y_pred)
+
+    def get_config(self) -> dict[str, Any]:
+        """What tells it from the loss of another function."""
+        return {**super().get_config(), "function": f"{getattr(self.function, '__module__', '')}.{self.name}"}
+
+
+def _name(function: Any) -> str:
+    return getattr(function, "__name__", type(function).__name__).strip("<>")  # TensorFlow scopes take no "<lambda>"
+
+
+def _as_loss(function: Any) -> Any:
+    """Keras' own class for a function of Keras, which has the same defaults; else the function as a loss."""
+    name = _name(function)
+    if getattr(keras.losses, name, None) is function:
+        spelt = {"kl_divergence": "KLDivergence", "ctc": "CTC"}
+        return getattr(keras.losses, spelt.get(name, name.title().replace("_", "")))()
+    return FunctionLoss(function)
+
+
+def _is_of_keras(loss: Any) -> bool:
+    return type(loss).__module__.startswith("keras.")
+
+
+def _settings(thing: Any) -> dict[str, Any]:
+    """The arguments of a loss or metric without its name; Keras' description leaves some out, such as Huber's delta."""
+    config = {**thing.get_config(), **getattr(thing, "_fn_kwargs", {})}
+    return {key: value for key, value in config.items() if key != "name"}
 
 
 def _check_output(width: int, loss: Any, model: Any, data: Data) -> None:
@@ -273,11 +323,16 @@ def _check_output(width: int, loss: Any, model: Any, data: Data) -> None:
         return
     assert data.classes is not None
     n_classes = len(data.classes)
-    two_columns = one_hot(loss) or isinstance(loss, keras.losses.SparseCategoricalCrossentropy)
-    if width == n_classes and (two_columns or n_classes > 2):
+    many = one_hot(loss) or isinstance(loss, keras.losses.SparseCategoricalCrossentropy)
+    one = _is_of_keras(loss) and not many
+    if (width == n_classes and not one) or (width == 1 and n_classes == 2 and not many):
         return
-    if width == 1 and n_classes == 2 and not two_columns:
-        return
+    if width == n_classes:
+        raise ModelError(
+            f"the loss {loss.name!r} does not compare labels with {width} columns: write "
+            "loss='sparse_categorical_crossentropy', or SparseCategoricalCrossentropy(from_logits=True) for a model "
+            "without softmax."
+        )
     raise ModelError(
         f"the model's output has {width} column(s), but y has {n_classes} classes "
         f"({_some(data.classes)}) and the loss is {loss.name!r}. End the model with Dense({n_classes})"
@@ -291,16 +346,13 @@ def _some(classes: np.ndarray) -> str:
 
 
 def _described(thing: Any) -> Any:
-    if thing is None:
-        return None
-    config = thing.get_config() if hasattr(thing, "get_config") else {}
-    return [type(thing).__name__, {k: v for k, v in config.items() if k != "name"}]
+    return None if thing is None else [type(thing).__name__, _settings(thing)]
 
 
 def _architecture(model: Any) -> Any:
     """Layer classes and settings without the names that Keras counts up; shapes for what has no config."""
     try:
-        layers = [[type(layer).__name__, _nameless(layer.get_config())] for layer in model.layers]
+        layers: list[Any] = [[type(layer).__name__, _nameless(layer.get_config())] for layer in model.layers]
     except Exception:  # a subclassed model need not describe itself
         layers = [type(model).__name__]
     return [layers, [list(weight.shape) for weight in model.weights]]
@@ -308,6 +360,8 @@ def _architecture(model: Any) -> Any:
 
 def _nameless(config: Any) -> Any:
     if isinstance(config, dict):
+        if config.get("class_name") == "DTypePolicy":
+            return config  # its name is what it is
         skipped = ("name", "seed", "inbound_nodes", "input_layers", "output_layers", "build_config")
         return {key: _nameless(value) for key, value in config.items() if key not in skipped}
     if isinstance(config, (list, tuple)):
