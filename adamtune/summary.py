@@ -307,7 +307,7 @@ def _comparison(note: Any, direction: str, warnings: list[str]) -> tuple[Compare
         warnings.append(f"the stored comparison is not valid: {error}")
         return ()
     default = OptimizerConfig("adam").values
-    means = [r.mean for r in rows if r.trial is None and r.config.optimizer == "adam" and r.config.values == default]
+    means = [r.mean for r in rows if r.config.optimizer == "adam" and r.config.values == default]
     base = means[0] if means else None
     if not base:
         return tuple(rows)

@@ -5,6 +5,7 @@ import re
 
 import pytest
 from rich.console import Console
+from rich.text import Text
 
 from adamtune import progress
 from adamtune.config import OptimizerConfig
@@ -93,7 +94,7 @@ def test_a_log_gets_the_first_the_last_and_a_few_lines_without_codes(clock, caps
             state = "pruned" if number % 2 else "complete"
             view.event(ended(number, state, value=1 / (number + 1)))
             view.event(Ticked(8, number))
-        view.show("the end")
+        view.show(Text("the end", style="bold red"))
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "Study [bold]x[/bold]"
     assert lines[1] == "study: 0 of 100 trials"
@@ -152,7 +153,8 @@ def test_a_resumed_study_counts_on_and_does_not_claim_the_best_of_all(clock, cap
             view.event(ended(number))
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "study: 20 of 40 trials"
-    # 10 trials in 10 s, so 10 s for the other 10; those of the first run took no time here.
+    # 4 trials took 10 s, so 16 take 40 s; those of the first run took no time here.
+    assert lines[1].startswith("study: 24 of 40 trials, about 40 s left")
     assert lines[-1] == "study: 30 of 40 trials in 10 s; best val_loss since resuming 0.5 (trial 20)"
 
 

@@ -208,7 +208,7 @@ def test_a_note_that_is_no_json_is_as_if_it_were_not_there(study):
         "keras.losses.Huber(delta=__import__('os'))",
         "keras.losses.Huber(1.0)",
         "keras.losses.Huber(1 2)",
-        "keras.saving.load_model('model.keras')",
+        "keras.saving.load_model(filepath='model.keras')",
         "'a' + 'b'",
         "12",
         3,
