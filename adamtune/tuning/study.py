@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import optuna
 
 from adamtune.config import OptimizerConfig
 from adamtune.errors import StorageError, StudyError
-from adamtune.tasks.task import Direction
 from adamtune.tuning import records
 from adamtune.tuning.records import Stamp
 from adamtune.tuning.space import Space
+
+if TYPE_CHECKING:  # a study is found and read without Keras
+    from adamtune.tasks.task import Direction
 
 _State = optuna.trial.TrialState
 
