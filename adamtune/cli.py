@@ -26,6 +26,7 @@ from adamtune.errors import AdamTuneError, StorageError, StudyError, did_you_mea
 
 if TYPE_CHECKING:
     import optuna
+    from rich.console import RenderableType
 
     from adamtune.summary import Summary
 
@@ -218,6 +219,7 @@ def tune(
     except KeyboardInterrupt:
         if hasattr(tuner, "study_"):
             found = _summary(tuner.study_)
+            typer.echo(err=as_json)
             _show(found, as_json)
             typer.echo(f"\nInterrupted. Go on with:\n  {_resuming(ctx, found.name)}", err=True)
         raise
@@ -293,7 +295,7 @@ def _print_studies(found: list[Summary]) -> None:
         best = Text(printable(f"{each.objective} {number(score)}"))
         confirmed = bool(each.winner and each.winner.passes)
         table.add_row(Text(printable(each.name)), str(each.counts["finished"]), best, number(confirmed))
-    _console().print(table)
+    _print(table)
 
 
 def _names(database: optuna.storages.BaseStorage) -> list[str]:
@@ -497,7 +499,8 @@ def _print_report(report: dict[str, Any]) -> None:
     from rich.text import Text
 
     versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
-    storage = ", ".join(f"{value} studies" if name == "studies" else value for name, value in report["storage"].items())
+    names = {"studies": "studies: ", "schema": "schema "}
+    storage = ", ".join(f"{names.get(name, '')}{value}" for name, value in report["storage"].items())
     lines = [("versions", versions), *report["training"].items(), ("storage", storage)]
     for problem in report["problems"]:
         lines.append(("problem", problem["problem"]))
@@ -505,7 +508,7 @@ def _print_report(report: dict[str, Any]) -> None:
     table = Table.grid(padding=(0, 2, 0, 0))
     for name, text in lines:
         table.add_row(Text(name, style="bold"), Text(text))
-    _console().print(table)
+    _print(table)
     if not report["problems"]:
         typer.echo("Nothing is wrong.")
 
@@ -525,16 +528,21 @@ def _show(found: Summary, as_json: bool) -> None:
     if as_json:
         _print_json(found.to_dict())
     else:
-        _console().print(render(found))
+        _print(render(found))
 
 
-def _console() -> Any:
+def _print(what: RenderableType) -> None:
     from rich.console import Console
 
     console = Console()
-    if not console.is_terminal and "COLUMNS" not in os.environ:
+    if console.is_terminal:
+        console.print(what)
+        return
+    if "COLUMNS" not in os.environ:
         console.width = _PIPE_WIDTH
-    return console
+    with console.capture() as captured:
+        console.print(what)
+    print("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
 def _print_json(data: Any) -> None:

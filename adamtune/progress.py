@@ -128,9 +128,10 @@ class View:
             self._changed()
 
     def show(self, renderable: RenderableType) -> None:
-        """End the phase and show something that stays, such as a table."""
+        """End the phase and show something that stays, such as a table, below an empty line."""
         self._end_phase()
         with _never_fails():
+            self._display.print("")
             self._display.print(renderable)
 
     def _changed(self) -> None:
@@ -255,8 +256,9 @@ class _Lines(_Display):
         console = self._console
         with console.capture() as captured:
             _print(console, what)
+        text = "".join(f"{line.rstrip()}\n" for line in captured.get().splitlines())
         # "?" for a letter that the output does not have.
-        console.file.write(captured.get().encode(console.encoding, "replace").decode(console.encoding))
+        console.file.write(text.encode(console.encoding, "replace").decode(console.encoding))
         console.file.flush()
 
     def begin(self, phase: _Phase) -> None:

@@ -453,5 +453,5 @@ def _verdict(summary: Summary) -> str:
     spread = f" ± {winner.spread:.2g}" if winner.spread is not None else ""
     gain = next((c.gain for c in summary.comparison if c.trial == winner.trial), None)
     than = f", {_gain(gain, summary.direction)} than Keras' default Adam" if gain else ""
-    keep = " The default is the better choice here." if gain is not None and gain < 0 else ""
+    keep = " The default does at least as well here." if gain is not None and gain < 0 else ""
     return f"Winner: trial {winner.trial}, {score}{spread} over {winner.passes} fresh passes{than}.{keep}"

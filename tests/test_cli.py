@@ -241,7 +241,9 @@ def test_a_pipe_gets_no_codes_and_no_folded_lines(python, stored):
     shown = python("-m", "adamtune", "studies").stdout
     assert "\x1b" not in shown
     assert long in shown
-    assert "\x1b" not in python("-m", "adamtune", "show", "digits").stdout
+    shown = python("-m", "adamtune", "show", "digits").stdout
+    assert "\x1b" not in shown
+    assert not [line for line in shown.splitlines() if line != line.rstrip()]
 
 
 def test_a_terminal_without_a_letter_shows_a_question_mark(python, stored):
