@@ -178,8 +178,8 @@ def _speed(runs):
         f"The plain loop took {first:.2f} s a trial in the first quarter of its trials and {last:.2f} s in the last"
         f" (medians). Peak memory: adamtune {median(run['peak_megabytes'] for run in ours):.0f} MB, plain loop"
         f" {median(run['peak_megabytes'] for run in theirs):.0f} MB. The plain loop draws new initial weights for every"
-        " trial, so its best trial also has the luckiest of many; the losses of this table are no comparison of quality,"
-        " that is the next part's."
+        " trial, so its best trial also has the luckiest of many: the losses of this table are no comparison of"
+        " quality, that is the part below."
     )
 
 
@@ -311,7 +311,8 @@ def plot(runs, path):
             left.plot(seconds[-1], losses[-1], "o", color=colour, ms=4)
     left.set(xscale="log", yscale="log", xlabel="seconds since the start", ylabel="best validation loss")
     left.set_title(f"{found[f'{pairs[0]}/peer']['arguments']['trials']} trials each, {len(pairs)} pairs", loc="left")
-    left.legend(frameon=False, loc="lower left")
+    left.set_ylim(top=1.5 * left.get_ylim()[1])  # room for the legend
+    left.legend(frameon=False, loc="upper right")
     for axis in (left.xaxis, left.yaxis):
         axis.set_major_formatter("{x:g}")
     left.yaxis.set_minor_formatter("{x:g}")
