@@ -318,8 +318,9 @@ class RuleTestCase:
 
     def test_keras_class_checks_its_values(self, rule: Rule) -> None:
         for hyper in rule.hypers:
-            with pytest.raises(ValueError, match=hyper.name):
-                _keras_class(rule)(**{hyper.name: "0.1"})
+            for value in ("0.1", -1.0):
+                with pytest.raises(ValueError, match=f"{hyper.name}=.*expected"):
+                    _keras_class(rule)(**{hyper.name: value})
 
     def test_keras_config_round_trip(self, rule: Rule, lively: Values) -> None:
         import keras
