@@ -12,17 +12,15 @@ import enum
 import json
 import os
 import shlex
-import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import typer.core
 
-from adamtune.errors import AdamTuneError, StorageError, StudyError, did_you_mean
+from adamtune.errors import AdamTuneError, StudyError
 
 if TYPE_CHECKING:
     import optuna
@@ -33,8 +31,6 @@ if TYPE_CHECKING:
 _INTERRUPTED = 130  # what shells report for a program that SIGINT ended
 # Wide enough that nothing is folded where lines are for other programs.
 _PIPE_WIDTH = 200
-# What the name of a study that was run beside another adds to its name, see `tuning.run.baselines`.
-_BESIDE = "/learning-rate-alone"
 
 
 class _Verbs(typer.core.TyperGroup):
@@ -262,11 +258,13 @@ def studies(
     as_json: _Json = False,
 ) -> None:
     """List the stored studies, newest last."""
+    from adamtune.tuning import study as stored
+
     with _opened(storage) as database:
         found, others = [], 0
-        for name in _names(database):
+        for name in stored.names(database):
             try:
-                found.append(_summary(_load(database, name)))
+                found.append(_summary(stored.find(database, name)))
             except StudyError:
                 others += 1
     if as_json:
@@ -298,19 +296,6 @@ def _print_studies(found: list[Summary]) -> None:
     _print(table)
 
 
-def _names(database: optuna.storages.BaseStorage) -> list[str]:
-    """Names of the studies, oldest first, without those that were run beside another to compare it."""
-    stored = sorted(database.get_all_studies(), key=lambda study: study._study_id)
-    names = [study.study_name for study in stored]
-    return [name for name in names if name.partition(_BESIDE)[0] not in names or _BESIDE not in name]
-
-
-def _load(database: optuna.storages.BaseStorage, name: str) -> optuna.Study:
-    import optuna
-
-    return optuna.load_study(study_name=name, storage=database)
-
-
 @app.command()
 def show(study: _Study, storage: _Storage = None, as_json: _Json = False) -> None:
     """Show what a study found, and the lines of code that use it."""
@@ -337,180 +322,32 @@ def export(
 
 def _found(name: str, storage: str | None) -> Summary:
     """The study of that name, or the newest whose name begins with it and a slash."""
+    from adamtune.tuning import study as stored
+
     with _opened(storage) as database:
-        try:
-            return _summary(_load(database, name))
-        except KeyError:
-            names = _names(database)
-        for each in reversed(names):
-            if each.startswith(f"{name}/"):
-                return _summary(_load(database, each))
-    shown = ", ".join(repr(each) for each in names[-5:]) or "none"
-    beginnings = [each.rpartition("/")[0] for each in names]
-    near = did_you_mean(name, names + beginnings)
-    raise StudyError(f"there is no study {name!r}.{near} The newest of {len(names)} stored: {shown}.")
+        return _summary(stored.find(database, name))
 
 
-@contextlib.contextmanager
-def _opened(given: str | None) -> Iterator[optuna.storages.BaseStorage]:
-    """A database that is there already: looking makes no new file."""
-    from adamtune.tuning import storage
+def _opened(storage: str | None) -> contextlib.AbstractContextManager[optuna.storages.BaseStorage]:
+    from adamtune.tuning.storage import existing
 
-    url = storage.resolve_url(given)
-    shown = f"storage={storage.redact(url)!r}"
-    if url == "memory":
-        raise StorageError(f"{shown} keeps nothing after a program has ended: name a file or a server.")
-    file = _sqlite_file(url)
-    if file and not file.exists():
-        raise StorageError(
-            f"{shown} does not exist. The first study makes it, try `adamtune demo`; or name another with --storage."
-        )
-    database = storage.open_storage(url)
-    try:
-        yield database
-    finally:
-        storage.close(database)
-
-
-def _sqlite_file(url: str) -> Path | None:
-    path = url.partition(":///")[2].partition("?")[0]
-    return Path(path) if url.startswith("sqlite") and path and not path.startswith("file:") else None
-
-
-# --------------------------------------------------------------------------------------------------- doctor
+    return existing(storage)
 
 
 @app.command()
 def doctor(storage: _Storage = None, as_json: _Json = False) -> None:
     """Check what adamtune needs on this machine, and say how to mend what is wrong."""
-    problems: list[dict[str, str]] = []
-    report: dict[str, Any] = {
-        "versions": _versions(problems),
-        "training": _training(problems),
-        "storage": _stored(storage, problems),
-        "problems": problems,
-    }
+    from adamtune import doctor as checks
+
+    report = checks.examine(storage, _load_backend)
     if as_json:
         _print_json(report)
     else:
-        _print_report(report)
-    if problems:
+        _print(checks.render(report))
+        if not report["problems"]:
+            typer.echo("Nothing is wrong.")
+    if report["problems"]:
         raise typer.Exit(1)
-
-
-def _versions(problems: list[dict[str, str]]) -> dict[str, str]:
-    """Versions of everything adamtune needs; what is missing or does not fit is a problem."""
-    import importlib.metadata
-    import platform
-
-    from packaging.requirements import Requirement
-
-    versions = {"python": platform.python_version(), "adamtune": importlib.metadata.version("adamtune")}
-    for text in importlib.metadata.requires("adamtune") or []:
-        needed = Requirement(text)
-        extra = needed.marker is not None
-        try:
-            version = importlib.metadata.version(needed.name)
-        except importlib.metadata.PackageNotFoundError:
-            if not extra:
-                _problem(problems, f"{needed.name} is not installed", f"pip install '{needed}'")
-            continue
-        if not extra:
-            versions[needed.name] = version
-            if not needed.specifier.contains(version, prereleases=True):
-                _problem(problems, f"{needed.name} {version} does not fit", f"pip install '{needed}'")
-        elif needed.name == "jax":
-            versions["jax"] = version
-    return versions
-
-
-def _training(problems: list[dict[str, str]]) -> dict[str, str]:
-    """Backend and device, and how they would train the trials of `adamtune demo`."""
-    try:
-        _load_backend()
-        import keras
-
-        from adamtune import engine
-    except Exception as error:  # a backend fails to load in many ways
-        wanted = os.environ.get("KERAS_BACKEND", "tensorflow")
-        fix = "pip install tensorflow" if wanted == "tensorflow" else "set KERAS_BACKEND=tensorflow"
-        _problem(problems, f"Keras cannot load its backend {wanted!r}: {error}", fix)
-        return {"backend": wanted}
-    backend, device = keras.backend.backend(), engine.device()
-    if device.startswith("CPU") and shutil.which("nvidia-smi"):
-        fix = f"pip install 'adamtune[{'jax-cuda' if backend == 'jax' else 'cuda'}]'"
-        _problem(problems, f"there is an NVIDIA driver, but {backend} sees no GPU", fix)
-    plan = _plan(device)
-    if plan.reason:
-        _problem(problems, f"trials run one at a time: {plan.reason}", "set KERAS_BACKEND=tensorflow")
-    return {"backend": backend, "device": device, "plan": f"{plan}, for 64 trials of `adamtune demo`"}
-
-
-def _plan(device: str) -> Any:
-    from adamtune import optimizers
-    from adamtune.engine import lanes
-    from adamtune.tasks import data, tables
-    from adamtune.tasks.task import Task
-
-    table = tables.digits()
-    rows = data.prepare(table.x, table.y, kind="classification")
-    model = _digits_network(table.x, table.y)
-    task = Task(
-        name=table.name,
-        data=rows,
-        split=lambda seed: data.split(rows, 0.2, seed),
-        build=lambda seed: model,
-        loss=None,
-        metric=None,
-        objective="val_loss",
-        direction="minimize",
-        epochs=10,
-        batch_size=32,
-    )
-    return lanes.plan(task, model, optimizers.get("adam"), "auto", 64, True, device)
-
-
-def _stored(given: str | None, problems: list[dict[str, str]]) -> dict[str, Any]:
-    """Whether the database answers, and what is in it."""
-    from adamtune.tuning import storage
-
-    try:
-        url = storage.resolve_url(given)
-        found: dict[str, Any] = {"url": storage.redact(url)}
-        file = _sqlite_file(url)
-        if file and not file.exists():
-            if not os.access(file.parent, os.W_OK):
-                _problem(problems, f"no database can be made in {str(file.parent)!r}", "name another with --storage")
-            return found | {"studies": 0, "note": "not there yet: the first study makes it"}
-        with _opened(given) as database:
-            backend: Any = getattr(database, "_backend", database)
-            return found | {"schema": backend.get_current_version(), "studies": len(_names(database))}
-    except StorageError as error:
-        _problem(problems, str(error), "")
-        return {"url": storage.redact(given or os.environ.get("ADAMTUNE_STORAGE", ""))}
-
-
-def _problem(problems: list[dict[str, str]], what: str, fix: str) -> None:
-    problems.append({"problem": what, "fix": fix})
-
-
-def _print_report(report: dict[str, Any]) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
-    names = {"studies": "studies: ", "schema": "schema "}
-    storage = ", ".join(f"{names.get(name, '')}{value}" for name, value in report["storage"].items())
-    lines = [("versions", versions), *report["training"].items(), ("storage", storage)]
-    for problem in report["problems"]:
-        lines.append(("problem", problem["problem"]))
-        lines += [("  fix", problem["fix"])] if problem["fix"] else []
-    table = Table.grid(padding=(0, 2, 0, 0))
-    for name, text in lines:
-        table.add_row(Text(name, style="bold"), Text(text))
-    _print(table)
-    if not report["problems"]:
-        typer.echo("Nothing is wrong.")
 
 
 # -------------------------------------------------------------------------------------------- what verbs share

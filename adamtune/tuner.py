@@ -33,7 +33,7 @@ from adamtune.tasks.task import Task
 from adamtune.tuning import loop, policies, records, refit, storage
 from adamtune.tuning import study as studies
 from adamtune.tuning.confirm import PASSES, Confirmed, best, confirm, streams
-from adamtune.tuning.run import Row, Run, baselines, open_study, prepare
+from adamtune.tuning.run import Row, Run, baselines, default_label, open_study, prepare
 from adamtune.tuning.space import Space, space
 
 _COMPLETE = optuna.trial.TrialState.COMPLETE
@@ -255,6 +255,7 @@ class AdamTuner(BaseEstimator):
                 study = open_study(run, database, name, stored, exact=self.resume)
                 if stored is None:
                     studies.enqueue(study, run.space, _starting(self.start_from, settings.rule))
+                records.set_note(study, "loss", tasks.loss_code(run.task.loss))
                 _announce(view, study, run, self.storage)
                 trained = self._search(view, study, run, began)
                 self._choose(view, study, run, began, trained)
@@ -291,7 +292,7 @@ class AdamTuner(BaseEstimator):
         self.best_spread_ = spread
 
     def _choose(self, view: Any, study: optuna.Study, run: Run, began: float, trained: int) -> None:
-        """Confirm the best few, beside the baselines where they are shown, and take the winner."""
+        """Confirm the best few beside the defaults (and the other baselines where they are shown); take the winner."""
         ranked = records.ranked(study)
         top = [trial for trial in ranked if trial.state == _COMPLETE][: self.confirm]
         if not ranked:
@@ -303,13 +304,17 @@ class AdamTuner(BaseEstimator):
         if top:
             passes = streams(run.task, run.stamp.seed)
             view.begin("confirming", len(passes), unit="passes")
+            configs = [records.config_of(trial) for trial in top]
+            default = OptimizerConfig(run.stamp.optimizer)
+            beside = [default] if default not in configs else []
             confirmed: list[Confirmed] = []
-            for done in confirm(run.task, run.engine, [records.config_of(trial) for trial in top], passes):
+            for done in confirm(run.task, run.engine, configs + beside, passes):
                 confirmed = done
                 view.advance()
-            winner = best(confirmed, run.task.direction)
+            winner = best(confirmed[: len(top)], run.task.direction)
             self._take(top[winner], run, confirmed[winner].mean, confirmed[winner].spread)
-            compared: list[Row] = [(f"trial {t.number}", t.number, c) for t, c in zip(top, confirmed, strict=True)]
+            compared: list[Row] = [(f"trial {t.number}", t.number, c) for t, c in zip(top, confirmed, strict=False)]
+            compared += [(default_label(default.rule), None, c) for c in confirmed[len(top) :]]
             if self.verbose:
                 compared += self._baselines(view, study, run, passes, trained, began)
             lines = [(label, number, c.config, c.mean, c.spread) for label, number, c in compared]
@@ -318,7 +323,6 @@ class AdamTuner(BaseEstimator):
         records.write_winner(
             study, self.best_trial_.number, self.best_config_, self.best_score_, self.best_spread_, n_passes
         )
-        records.set_note(study, "loss", tasks.loss_code(run.task.loss))
         self._warn(study, run)
 
     def _baselines(
@@ -603,6 +607,8 @@ def _seed(tuner: AdamTuner, database: Any) -> tuple[int, optuna.Study | None]:
         seed = np.random.SeedSequence().generate_state(1)[0] if stored is None else records.read_stamp(stored).seed
         return int(seed), stored
     if isinstance(tuner.random_state, (int, np.integer)):
+        if not 0 <= tuner.random_state < 2**32:
+            raise SettingError(f"random_state={tuner.random_state}: expected a whole number from 0 to 2**32 - 1.")
         return int(tuner.random_state), stored
     return int(check_random_state(tuner.random_state).randint(2**31 - 1)), stored
 

@@ -27,9 +27,7 @@ def database_url(request, tmp_path):
     server = sqlalchemy.make_url(os.environ[variable])
     name = f"adamtune_test_{uuid.uuid4().hex}"
     # A pool would keep connections open, and AUTOCOMMIT: CREATE DATABASE runs in no transaction.
-    admin = sqlalchemy.create_engine(
-        server, isolation_level="AUTOCOMMIT", poolclass=sqlalchemy.NullPool
-    )
+    admin = sqlalchemy.create_engine(server, isolation_level="AUTOCOMMIT", poolclass=sqlalchemy.NullPool)
     force = " WITH (FORCE)" if request.param == "postgresql" else ""  # drops what a test left open
     with admin.connect() as connection:
         connection.execute(sqlalchemy.text(f"CREATE DATABASE {name}"))

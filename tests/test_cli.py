@@ -24,8 +24,9 @@ WINNER = OptimizerConfig("adam", learning_rate=0.0123456789)
 
 
 @pytest.fixture
-def run():
-    """A command line; standard output and error apart."""
+def run(monkeypatch):
+    """A command line; standard output and error apart, both no terminals and of no width."""
+    monkeypatch.delenv("COLUMNS", raising=False)  # xdist sets it in its workers
 
     def run(*words, **kwargs):
         return CliRunner().invoke(cli.app, [str(word) for word in words], **kwargs)
@@ -256,7 +257,7 @@ def test_a_terminal_without_a_letter_shows_a_question_mark(python, stored):
 
 
 def test_doctor_finds_nothing_wrong_here(run, stored, monkeypatch):
-    monkeypatch.setattr(cli.shutil, "which", lambda name: None)
+    monkeypatch.setattr("adamtune.doctor.shutil.which", lambda name: None)
     result = run("doctor", "--json")
     report = json.loads(result.stdout)
     assert (result.exit_code, report["problems"]) == (0, [])
@@ -289,7 +290,7 @@ def test_doctor_makes_no_database_and_says_where_it_will_be(run, tmp_path):
 def test_doctor_finds_a_gpu_that_is_not_used(run, monkeypatch):
     from adamtune import engine
 
-    monkeypatch.setattr(cli.shutil, "which", lambda name: "/usr/bin/nvidia-smi")
+    monkeypatch.setattr("adamtune.doctor.shutil.which", lambda name: "/usr/bin/nvidia-smi")
     monkeypatch.setattr(engine, "device", lambda: "CPU (2 cores)")
     result = run("doctor")
     assert result.exit_code == 1

@@ -263,6 +263,27 @@ def test_given_judging_rows_are_used_and_said():
     assert tuner.study_.user_attrs["adamtune:steps"] == 2 * 3  # all 75 rows train: 3 batches of at most 32
 
 
+def test_defaults_are_confirmed_beside_the_best(iris):
+    rows = records.get_note(iris.study_, "comparison")
+    assert "Keras' default Adam" in [row["label"] for row in rows]
+    assert [row["mean"] for row in rows] == sorted(row["mean"] for row in rows)
+
+
+def test_model_that_takes_no_training_argument():
+    @keras.saving.register_keras_serializable("tests")
+    class Own(keras.Model):
+        def __init__(self, **settings):
+            super().__init__(**settings)
+            self.dense = keras.layers.Dense(3)
+
+        def call(self, x):
+            return self.dense(x)
+
+    tuner = tuned(model=lambda X, y: Own(), n_trials=4, epochs=10, space={"learning_rate": (1e-2, 1e-1)})
+    assert tuner.plan_.strategy == "stacked"
+    assert tuner.score(X, Y) > 0.6
+
+
 # --------------------------------------------------------------------------------------------------------- refit
 
 
@@ -315,6 +336,14 @@ def test_name_is_a_prefix_unless_resumed(tmp_path):
     settings = {"storage": stored(tmp_path), "study_name": "mine"}
     names = {tuned(**settings).study_.study_name for _ in range(2)}
     assert len(names) == 2 and all(name.startswith("mine/") for name in names)
+
+
+def test_resume_by_prefix_goes_on_with_the_study_and_not_with_its_comparison(tmp_path):
+    settings = {"storage": stored(tmp_path), "study_name": "mine", "verbose": 1}
+    first = tuned(**settings)
+    second = tuned(**settings, n_trials=6, resume=True)
+    assert second.study_.study_name == first.study_.study_name
+    assert len(second.trials_) == 6
 
 
 @pytest.mark.parametrize(
@@ -426,6 +455,8 @@ def test_study_in_which_everything_diverges_says_what_to_do(tmp_path):
         ({"validation_split": 1.0}, SettingError, "validation_split=1.0"),
         ({"task": "ranking"}, SettingError, "task='ranking'"),
         ({"task": "regression"}, SettingError, "task='regression'"),
+        ({"random_state": -1}, SettingError, "random_state=-1"),
+        ({"random_state": 2**32}, SettingError, "random_state=4294967296"),
         ({"sampler": "tpee"}, SettingError, "Did you mean 'tpe'"),
         ({"pruner": "hyperbnd"}, SettingError, "asha"),
         ({"lanes": 0}, SettingError, "lanes=0"),

@@ -139,9 +139,9 @@ class Forward:
         """Loss (with the model's own losses) and outputs of one batch, then the new state and seeds."""
         own_state, own_seeds = iter(state), iter(seeds)
         others = [next(own_seeds) if is_seed else next(own_state) for is_seed in self._is_seed]
-        outputs, others, extra = self.model.stateless_call(
-            list(weights), others, x, training=training, return_losses=True
-        )
+        # As in Keras' own steps: a model whose `call` takes no `training` is not told.
+        told = {"training": training} if self.model._call_has_training_arg else {}
+        outputs, others, extra = self.model.stateless_call(list(weights), others, x, return_losses=True, **told)
         loss = self.loss(y, outputs, weight)
         for each in extra:
             loss = loss + ops.sum(each)

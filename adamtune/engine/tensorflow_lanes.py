@@ -181,7 +181,7 @@ class TensorFlowLanes:
 
         carry = (tf.constant(0), lanes, seeds, tf.zeros(self.n_lanes, self._dtype))
         if n_full:
-            carry = tf.while_loop(lambda i, *_: i < n_full, step, carry, parallel_iterations=1)
+            carry = tf.while_loop(lambda i, *_: i < n_full, step, carry)
         if rest:
             carry = step(*carry, size=rest)
         _, lanes, seeds, total = carry
@@ -223,7 +223,7 @@ class TensorFlowLanes:
             return i + 1, totals + size * means
 
         totals = tf.zeros((2, weights[0].shape[0]), self._dtype)
-        _, totals = tf.while_loop(lambda i, _: i < n_full, block, (tf.constant(0), totals), parallel_iterations=1)
+        _, totals = tf.while_loop(lambda i, _: i < n_full, block, (tf.constant(0), totals))
         if rest:
             _, totals = block(tf.constant(0), totals, size=rest, start=n_full * size)
         loss, metric = tf.unstack(totals / self._n_valid)

@@ -196,13 +196,13 @@ def from_logits(loss: Any) -> bool:
     return bool(loss.get_config().get("from_logits", False)) if hasattr(loss, "get_config") else False
 
 
-def loss_code(loss: Any) -> str:
-    """A Python expression for the loss, to paste into `model.compile`."""
+def loss_code(loss: Any) -> str | None:
+    """A Python expression for the loss, to paste into `model.compile`; None for one that is not of Keras."""
     if _is_of_keras(loss):
         default = _settings(type(loss)())
         changed = [f"{key}={value!r}" for key, value in _settings(loss).items() if value != default.get(key)]
         return f"keras.losses.{type(loss).__name__}({', '.join(changed)})"
-    return repr(loss.name)
+    return None
 
 
 def one_hot(loss: Any) -> bool:

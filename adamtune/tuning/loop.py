@@ -6,6 +6,7 @@ four methods and never sees a backend, so it is tested with a fake one.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -110,7 +111,10 @@ def search(
     """
     seats: dict[int, _Seat] = {}
     steps = records.report_steps(epochs, pruner.rungs if pruner else [])
-    finished = sum(t.state in records.FINISHED for t in study.get_trials(deepcopy=False))
+    stored = study.get_trials(deepcopy=False)
+    finished = sum(trial.state in records.FINISHED for trial in stored)
+    # Trials that wait are the next to be asked; counting here saves a read of the whole study at each ask.
+    numbers = itertools.count(sum(trial.state != _State.WAITING for trial in stored))
     penalty = _Penalty(engine, study)
     trained, deadline = 0, None if budget.seconds is None else time.monotonic() + budget.seconds
     stopped = "interrupted"
@@ -119,11 +123,10 @@ def search(
             # Ask and load.
             free = [lane for lane in range(engine.n_lanes) if lane not in seats]
             wanted = _wanted(budget, finished + len(seats), trained, epochs, len(seats))
-            fresh = {lane: _ask(study, space, sampler, seed) for lane in free[:wanted]}
-            for lane, seat in fresh.items():
-                records.started(seat.trial, seat.config, lane, engine.clock)
-            seats |= fresh
-            engine.load({lane: seat.config for lane, seat in fresh.items()})
+            for lane in free[:wanted]:
+                seats[lane] = _ask(study, space, sampler, seed, next(numbers))
+                records.started(seats[lane].trial, seats[lane].config, lane, engine.clock)
+            engine.load({lane: seats[lane].config for lane in free[:wanted]})
             if not seats:
                 return
 
@@ -166,8 +169,7 @@ def _wanted(budget: Budget, begun: int, trained: int, epochs: int, running: int)
     return max(0, -(-left // epochs) - running) if left > 0 else 0
 
 
-def _ask(study: optuna.Study, space: Space, sampler: str, seed: int) -> _Seat:
-    number = len(study.get_trials(deepcopy=False))
+def _ask(study: optuna.Study, space: Space, sampler: str, seed: int, number: int) -> _Seat:
     study.sampler = policies.sampler_for(sampler, seed, number)
     trial = study.ask(space.distributions)
     stored = trial.user_attrs.get("config")

@@ -1,8 +1,8 @@
 """ASHA over all reports of a tick: a trial goes on while it is among the best 1/eta that ever reached its rung.
 
 Li et al. 2020, "A System for Massively Parallel Hyperparameter Tuning", arXiv 1810.05934, in the stopping form. Rungs
-are epochs 1, eta, eta**2, ... below the full budget. All reports of a tick are recorded before any is judged, so the
-outcome does not depend on the order of lanes.
+are epochs 1, eta, eta**2, ... up to half of the full budget. All reports of a tick are recorded before any is judged,
+so the outcome does not depend on the order of lanes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ class Asha(optuna.pruners.BasePruner):
     """
 
     def __init__(self, epochs: int, direction: str, eta: int = _ETA) -> None:
-        self.rungs = [eta**k for k in range(32) if eta**k < epochs]
+        # A rung past half of the budget saves little and cuts trials that are nearly done: with 10 epochs, one at 9
+        # ended four of the six that came so far.
+        self.rungs = [eta**k for k in range(32) if 2 * eta**k <= epochs]
         self.eta = eta
         self._sign = 1.0 if direction == "minimize" else -1.0
         self._seen: dict[int, list[float]] = {rung: [] for rung in self.rungs}

@@ -121,7 +121,8 @@ def baselines(
     """Keras' default Adam, and Adam tuned over the learning rate alone with as many epochs as the study took.
 
     The second is a study of its own in the same database, with the same sampler and pruner, whose first trial is the
-    default. Both are confirmed in the study's passes. Yields events, at last the rows.
+    default. Both are confirmed in the study's passes (the default is left out when the study's own optimizer is Adam:
+    it was confirmed with the others). Yields events, at last the rows.
     """
     adam = optimizers.get("adam")
     rate = adam.hyper("learning_rate")
@@ -134,16 +135,24 @@ def baselines(
     other = replace(
         run, space=alone, engine=engine, stamp=replace(run.stamp, optimizer=adam.name, space=alone.to_json())
     )
-    beside = studies.create(study._storage, f"{study.study_name}/learning-rate-alone", run.task.direction, other.stamp)
+    beside = studies.create(study._storage, study.study_name + studies.BESIDE, run.task.direction, other.stamp)
     studies.enqueue(beside, alone, [OptimizerConfig(adam.name)])
     yield loop.Phase("learning rate alone", epochs, "epochs")
     yield from other.search(beside, loop.Budget(epochs=epochs, seconds=seconds))
-    configs = [OptimizerConfig(adam.name), *[records.config_of(trial) for trial in records.ranked(beside)[:1]]]
-    n_trials = sum(trial.state in records.FINISHED for trial in beside.get_trials(deepcopy=False))
-    labels = ["Keras' default Adam", f"Adam, learning rate alone ({n_trials} trials, {epochs} epochs)"]
+    trials = beside.get_trials(deepcopy=False, states=records.FINISHED)
+    spent = sum(trial.user_attrs["epochs"] for trial in trials)
+    label = f"Adam, learning rate alone ({len(trials)} trials, {spent} epochs)"
+    compared = [(label, records.config_of(trial)) for trial in records.ranked(beside)[:1]]
+    if run.stamp.optimizer != adam.name:
+        compared.append((default_label(adam), OptimizerConfig(adam.name)))
     yield loop.Phase("confirming the comparison", len(passes), "passes")
     confirmed: list[Confirmed] = []
-    for done in confirm(run.task, engine, configs, passes):
+    for done in confirm(run.task, engine, [config for _, config in compared], passes):
         confirmed = done
         yield loop.Advanced()
-    yield [(label, None, each) for label, each in zip(labels, confirmed, strict=False)]
+    yield [(label, None, each) for (label, _), each in zip(compared, confirmed, strict=True)]
+
+
+def default_label(rule: Rule) -> str:
+    """What the optimizer's defaults are called in a comparison."""
+    return f"Keras' default {rule.class_name}"

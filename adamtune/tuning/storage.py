@@ -25,7 +25,7 @@ import re
 import threading
 import time
 import weakref
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterator, Sequence
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -190,7 +190,7 @@ def open_storage(url: str) -> BaseStorage:
     for _ in range(20):  # MySQL makes 14 tables one by one, and each can be another worker's
         try:
             _create_private_file(url)
-            # Optuna runs str.format over the URL, and a password may have braces.
+            # Optuna runs str.format over the URL, and SQLAlchemy 2.0 leaves braces in a file's name.
             return _CachedStorage(BufferedRDBStorage(url.replace("{", "{{").replace("}", "}}"), kwargs))
         except Exception as error:
             problem, cause = _explain(url, error)
@@ -198,6 +198,37 @@ def open_storage(url: str) -> BaseStorage:
                 break
         time.sleep(random.uniform(0.05, 0.2))
     raise problem from cause  # out here: inside `except`, Python would add the error that quotes the password
+
+
+@contextlib.contextmanager
+def existing(storage: str | None = None) -> Iterator[BaseStorage]:
+    """The storage that `storage` means if it is there already, closed at the end: looking makes no new file.
+
+    Raises
+    ------
+    StorageError
+        When there is none, or it cannot be opened.
+    """
+    url = resolve_url(storage)
+    shown = f"storage={redact(url)!r}"
+    if url == "memory":
+        raise StorageError(f"{shown} keeps nothing after a program has ended: name a file or a server.")
+    file = sqlite_file(url)
+    if file and not file.exists():
+        raise StorageError(
+            f"{shown} does not exist. The first study makes it, try `adamtune demo`; or name another with --storage."
+        )
+    opened = open_storage(url)
+    try:
+        yield opened
+    finally:
+        close(opened)
+
+
+def sqlite_file(url: str) -> Path | None:
+    """The file of a SQLite URL; None for every other."""
+    path = url.partition(":///")[2].partition("?")[0]
+    return Path(path) if url.startswith("sqlite") and path and not path.startswith("file:") else None
 
 
 def flush(storage: BaseStorage) -> None:

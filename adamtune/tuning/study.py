@@ -7,6 +7,7 @@ ones.
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 import optuna
 
 from adamtune.config import OptimizerConfig
-from adamtune.errors import StorageError, StudyError
+from adamtune.errors import StorageError, StudyError, did_you_mean
 from adamtune.tuning import records
 from adamtune.tuning.records import Stamp
 from adamtune.tuning.space import Space
@@ -25,20 +26,35 @@ if TYPE_CHECKING:  # a study is found and read without Keras
 _State = optuna.trial.TrialState
 
 
+# What is added to a study's name for the one that is run beside it for comparison, see `tuning.run.baselines`.
+BESIDE = "/learning-rate-alone"
+
+
+def names(storage: optuna.storages.BaseStorage) -> list[str]:
+    """Names of the stored studies, oldest first, without those that were run beside another."""
+    # Studies that were made later have higher ids.
+    stored = [study.study_name for study in sorted(storage.get_all_studies(), key=lambda study: study._study_id)]
+    return [name for name in stored if BESIDE not in name or name.partition(BESIDE)[0] not in stored]
+
+
 def find(storage: optuna.storages.BaseStorage, name: str) -> optuna.Study:
     """The stored study of that name, or the newest whose name begins with it and a slash.
+
+    A study that was run beside another is found by its full name only.
 
     Raises
     ------
     StudyError
         When there is none; names those there are.
     """
-    # Studies that were made later have higher ids.
-    known = [study.study_name for study in sorted(storage.get_all_studies(), key=lambda s: s._study_id)]
-    matching = [each for each in known if each == name] or [each for each in known if each.startswith(f"{name}/")]
+    with contextlib.suppress(KeyError):
+        return optuna.load_study(study_name=name, storage=storage)
+    known = names(storage)
+    matching = [each for each in known if each.startswith(f"{name}/")]
     if not matching:
+        near = did_you_mean(name, [*known, *(each.rpartition("/")[0] for each in known)])
         shown = ", ".join(repr(each) for each in known[-5:]) or "none"
-        raise StudyError(f"there is no study {name!r}. The newest of {len(known)} stored: {shown}.")
+        raise StudyError(f"there is no study {name!r}.{near} The newest of {len(known)} stored: {shown}.")
     return optuna.load_study(study_name=matching[-1], storage=storage)
 
 

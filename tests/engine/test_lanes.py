@@ -40,6 +40,14 @@ def test_lanes_fit_into_memory(monkeypatch):
     assert planned().lanes == 4
 
 
+def test_large_network_gets_few_lanes_on_a_cpu():
+    def large(X, y):
+        return keras.Sequential([keras.Input((12,)), keras.layers.Dense(8000), keras.layers.Dense(3)])
+
+    assert planned(network=large).lanes == 4
+    assert planned(network=large, device=GPU).lanes == 8
+
+
 def test_asked_number_is_taken_as_it_is():
     assert planned(asked=5).lanes == 5
 

@@ -142,6 +142,22 @@ def test_interruption_keeps_everything_and_leaves_nothing_running(error):
     assert all(list(t.intermediate_values) == [1] for t in stored.get_trials(states=(FAIL,)))
 
 
+def test_interruption_while_asking_leaves_nothing_running(monkeypatch):
+    started, asked = records.started, []
+
+    def interrupt(*arguments):
+        asked.append(1)
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        started(*arguments)
+
+    monkeypatch.setattr("adamtune.tuning.loop.records.started", interrupt)
+    stored, events = run(engine=FakeEngine(4))
+    with pytest.raises(KeyboardInterrupt):
+        list(events)
+    assert states(stored) == [FAIL] * 3
+
+
 def test_closing_the_generator_leaves_nothing_running():
     stored, events = run(engine=FakeEngine(4))
     next(events)

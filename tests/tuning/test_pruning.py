@@ -10,8 +10,10 @@ from adamtune.tuning.pruning import Asha
 values = st.lists(st.floats(allow_infinity=False), min_size=1, max_size=12)
 
 
-@pytest.mark.parametrize(("epochs", "rungs"), [(1, []), (2, [1]), (9, [1, 3]), (10, [1, 3, 9]), (28, [1, 3, 9, 27])])
-def test_rungs_are_powers_below_the_budget(epochs, rungs):
+@pytest.mark.parametrize(
+    ("epochs", "rungs"), [(1, []), (2, [1]), (5, [1]), (6, [1, 3]), (17, [1, 3]), (18, [1, 3, 9]), (54, [1, 3, 9, 27])]
+)
+def test_rungs_are_powers_up_to_half_of_the_budget(epochs, rungs):
     assert Asha(epochs, "minimize").rungs == rungs
 
 
