@@ -108,7 +108,9 @@ class TensorFlowLanes:
         weights, state = self._initial
         lane = [tuple(value[None] for value in values) for values in (weights, state)]
         valid = tf.constant(self.stream.split.valid.astype(np.int32))
-        loss, metric = self._judge(lane[0], lane[1], self._seeds(), valid)
+        # Compiled too: run eagerly, every block of rows would be traced anew.
+        judge = tf.function(self._judge, autograph=False)
+        loss, metric = judge(lane[0], lane[1], self._seeds(), valid)
         numbers = float(loss[0]), float(metric[0])
         return report(self.task, 0, 0, 0.0, *numbers).value
 
