@@ -248,7 +248,8 @@ class AdamTuner(BaseEstimator):
                 scale_targets=self.model is None,
             )
             validate_data(self, X=X, skip_check_array=True)
-            run = _prepare(self, settings, _task(self, X, y, data, seed), seed, stored)
+            task, model = _task(self, X, y, data, seed)
+            run = _prepare(self, settings, task, model, seed, stored)
             self._remember(run)
             with progress.open_view(self.verbose, run.task.objective, run.task.direction) as view:
                 name = self.study_name or f"{run.task.name}/{run.stamp.optimizer}"
@@ -616,7 +617,7 @@ def _seed(tuner: AdamTuner, database: Any) -> tuple[int, optuna.Study | None]:
 # ----------------------------------------------------------------------------------------------- preparing
 
 
-def _task(tuner: AdamTuner, X: Any, y: Any, data: rows.Data, seed: int) -> Task:
+def _task(tuner: AdamTuner, X: Any, y: Any, data: rows.Data, seed: int) -> tuple[Task, Any]:
     def split(own_seed: int) -> rows.Split:
         return rows.split(data, tuner.validation_split, own_seed)
 
@@ -629,15 +630,19 @@ def _task(tuner: AdamTuner, X: Any, y: Any, data: rows.Data, seed: int) -> Task:
     epochs, batch_size = int(tuner.epochs), int(tuner.batch_size)
     # Study names are what people choose by in a dashboard: say what it is and how large.
     name = f"{data.kind}-{'x'.join(map(str, (data.n_given, *data.x.shape[1:])))}"
-    return Task(name, data, split, build, loss, metric, objective, direction, epochs, batch_size)
+    task = Task(name, data, split, build, loss, metric, objective, direction, epochs, batch_size)
+    return task, model
 
 
-def _prepare(tuner: AdamTuner, settings: _Settings, task: Task, seed: int, stored: optuna.Study | None) -> Run:
+def _prepare(
+    tuner: AdamTuner, settings: _Settings, task: Task, model: Any, seed: int, stored: optuna.Study | None
+) -> Run:
     stamp = None if stored is None else records.read_stamp(stored)
     # The automatic space depends on n_trials; a resumed study keeps the one it was made with.
     searched = Space.from_json(stamp.space) if stamp and tuner.space == "auto" else settings.space
     return prepare(
         task,
+        model,
         settings.rule,
         searched,
         seed=seed,

@@ -105,14 +105,17 @@ class TensorFlowLanes:
 
     def initial_loss(self) -> float:
         """The objective of the untrained model on the judging rows."""
+        # One model, not stacked, and run once: eagerly, because compiling it would take longer.
         weights, state = self._initial
-        lane = [tuple(value[None] for value in values) for values in (weights, state)]
-        valid = tf.constant(self.stream.split.valid.astype(np.int32))
-        # Compiled too: run eagerly, every block of rows would be traced anew.
-        judge = tf.function(self._judge, autograph=False)
-        loss, metric = judge(lane[0], lane[1], self._seeds(), valid)
-        numbers = float(loss[0]), float(metric[0])
-        return report(self.task, 0, 0, 0.0, *numbers).value
+        totals = np.zeros(2)
+        for start in range(0, self._n_valid, _JUDGED_AT_ONCE):
+            index = self.stream.split.valid[start : start + _JUDGED_AT_ONCE]
+            x, y = tf.gather(self._x, index), tf.gather(self._y, index)
+            weight = None if self._valid_weight is None else tf.gather(self._valid_weight, index)
+            loss, outputs, _, _ = self._forward(weights, state, self._seeds(), x, y, weight, training=False)
+            metric = 0.0 if self._forward.metric is None else float(self._forward.mean_metric(y, outputs))
+            totals += len(index) * np.array([float(loss), metric])
+        return report(self.task, 0, 0, 0.0, *(totals / self._n_valid)).value
 
     def weights(self, lane: int) -> list[np.ndarray]:
         """The lane's model weights, in the order of `model.weights` without seed-generator states."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.metadata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import keras
 import optuna
@@ -57,6 +58,7 @@ class Run:
 
 def prepare(
     task: Task,
+    model: Any,
     rule: Rule,
     searched: Space,
     *,
@@ -71,11 +73,12 @@ def prepare(
 
     Parameters
     ----------
+    model : keras.Model
+        The task's, built with `seed`.
     stored : Stamp or None
         Of the study that is resumed: the lanes it resolved to are used again.
     """
     stream = Stream(seed, task.split(seed))
-    model = task.build(seed)
     if stored is not None and lanes_asked == "auto":
         lanes_asked = stored.lanes
     plan = lanes.plan(task, model, rule, lanes_asked, n_trials, policies.learns(sampler), engines.device())
