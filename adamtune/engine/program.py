@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -182,10 +183,14 @@ def update(
     columns["learning_rate"] = schedules.learning_rate(SimpleNamespace(**columns), iterations)
     t = iterations + 1
 
+    @cache
+    def against(rank: int) -> tuple[SimpleNamespace, Any]:
+        """The hypers and t for weights of that rank; made once, because each reshape is an operation in every step."""
+        shape = (-1,) + (1,) * rank
+        return SimpleNamespace(**{name: ops.reshape(c, shape) for name, c in columns.items()}), ops.reshape(t, shape)
+
     def one(gradient: Any, weight: Any, slot: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
-        shape = (-1,) + (1,) * (len(weight.shape) - 1)
-        h = SimpleNamespace(**{name: ops.reshape(c, shape) for name, c in columns.items()})
-        return rule.update(gradient, weight, slot, h, ops.reshape(t, shape))
+        return rule.update(gradient, weight, slot, *against(len(weight.shape) - 1))
 
     updated = [one(*each) for each in zip(gradients, weights, slots, strict=True)]
     return tuple(weight for weight, _ in updated), tuple(slot for _, slot in updated)

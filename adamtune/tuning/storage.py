@@ -2,8 +2,9 @@
 
 With lanes training is fast, and then a study waits for SQL, because Optuna commits every reported value on its own.
 `BufferedRDBStorage` keeps parameters, reports and user attributes in memory and writes them in one transaction before
-anybody could miss them: before a trial changes its state, before a read, on `flush`, on `close` and at exit. That is what
-Optuna's caching storage promises, and a killed process loses only the latest reports of trials that were not finished.
+anybody could miss them: before a trial changes its state, before a read, on `flush`, on `close` and at exit. That is
+what Optuna's caching storage promises, and a killed process loses only the latest reports of trials that were not
+finished.
 
 A tick of 64 lanes, measured on two cores, one by one and in bulk: SQLite in WAL 41 and 1.0 ms, PostgreSQL 15 113 and
 3.5 ms, MariaDB 10.11 129 and 2.5 ms.

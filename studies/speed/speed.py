@@ -7,7 +7,7 @@
 Three parts, each figure from the same run of this command on the same machine:
 
     settings   which settings make the plain loop of Optuna and Keras fastest; the next part uses those
-    speed      pairs of adamtune and that loop, one after the other, 64 trials each
+    speed      adamtune, that loop, and the loop with Keras' own settings, in turns, 64 trials each
     quality    the best loss of 64 trials: automatic lanes beside TPE one trial after the other
 
 Every measurement is a fresh process (`arms.py`). What is measured is kept in results.json and not measured again unless
@@ -35,12 +35,15 @@ SETTINGS = [
     {"steps_per_execution": steps, "jit_compile": jit, "clear_session": clear}
     for steps, jit, clear in itertools.product((1, 9, 45), ("auto", False), (True, False))
 ]
-PARTS = ("settings", "speed", "quality")
+# What `model.fit` does when nobody says otherwise.
+USUAL = {"steps_per_execution": 1, "jit_compile": "auto", "clear_session": False}
+# The parts, and under which names their measurements are kept.
+PARTS = {"settings": ("settings",), "speed": ("speed", "usual"), "quality": ("quality", "reached")}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--trials", type=int, default=64)
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--pairs", type=int, default=5, help="of the part speed")
@@ -59,7 +62,8 @@ def main():
         options.out = Path(tempfile.gettempdir()) / "adamtune-speed-quick" if options.out == HERE else options.out
     options.out.mkdir(parents=True, exist_ok=True)
 
-    results = Results(options.out / "results.json", machine(), again=options.parts if options.again else ())
+    names = [name for part in options.parts for name in PARTS[part]]
+    results = Results(options.out / "results.json", machine(), again=names if options.again else [])
     size = {"trials": options.trials, "epochs": options.epochs}
     if "settings" in options.parts:
         few = size | {"trials": options.setting_trials}
@@ -69,9 +73,9 @@ def main():
         best = SETTINGS[report.fastest(results.runs)]
         for pair in range(options.pairs):
             # Who begins alternates, so that a machine that warms up or gets busy favours neither.
-            arms = [("adamtune", {}), ("peer", best)]
-            for arm, setting in arms if pair % 2 == 0 else arms[::-1]:
-                results.measure(f"speed/{pair}/{arm}", arm, seed=pair, **size, **setting)
+            arms = [("speed", "adamtune", {}), ("speed", "peer", best), ("usual", "peer", USUAL)]
+            for part, arm, setting in arms if pair % 2 == 0 else arms[::-1]:
+                results.measure(f"{part}/{pair}/{arm}", arm, seed=pair, **size, **setting)
     if "quality" in options.parts:
         for seed in range(options.seeds):
             results.measure(f"quality/{seed}/auto", "adamtune", seed=seed, confirm=1, **size)
