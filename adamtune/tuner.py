@@ -7,6 +7,7 @@ training.
 
 from __future__ import annotations
 
+import contextlib
 import time
 import warnings
 from collections.abc import Sequence
@@ -272,14 +273,14 @@ class AdamTuner(BaseEstimator):
         """Run the study; returns the epochs trained. However it ends, what is best so far is set."""
         finished = sum(trial.state in records.FINISHED for trial in study.get_trials(deepcopy=False))
         view.begin("study", self.n_trials, done=finished)
-        events = run.search(study, loop.Budget(trials=self.n_trials, seconds=_left(self.timeout, began)))
+        budget = loop.Budget(trials=self.n_trials, seconds=_left(self.timeout, began))
         trained = 0
         try:
-            for event in events:
-                view.event(event)
-                trained = event.epochs if isinstance(event, loop.Ticked) else trained
+            with contextlib.closing(run.search(study, budget)) as events:
+                for event in events:
+                    view.event(event)
+                    trained = event.epochs if isinstance(event, loop.Ticked) else trained
         finally:
-            events.close()  # type: ignore[attr-defined]
             self.n_programs_ = run.engine.n_programs
             self.study_, self.trials_ = study, _table(study)
             for trial in records.ranked(study)[:1]:
@@ -334,15 +335,12 @@ class AdamTuner(BaseEstimator):
             view.say("Nothing is left of the budget for the comparison with default Adam.")
             return []
         found: list[Row] = []
-        for event in baselines(study, run, passes, trained, left):
-            if isinstance(event, list):
-                found = event
-            elif isinstance(event, loop.Phase):
-                view.begin(event.name, event.total, unit=event.unit)
-            elif isinstance(event, loop.Advanced):
-                view.advance()
-            else:
-                view.event(event)
+        with contextlib.closing(baselines(study, run, passes, trained, left)) as events:
+            for event in events:
+                if isinstance(event, list):
+                    found = event
+                else:
+                    view.event(event)
         return found
 
     def _warn(self, study: optuna.Study, run: Run) -> None:

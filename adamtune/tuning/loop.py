@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 
 import numpy as np
@@ -88,7 +88,7 @@ def search(
     pruner: Asha | None,
     seed: int,
     metric: str | None = None,
-) -> Iterator[Event]:
+) -> Generator[Event]:
     """Train configs until the budget is spent.
 
     Parameters

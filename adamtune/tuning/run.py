@@ -6,7 +6,7 @@ Between the estimator, which knows what the user wrote, and the loop, which know
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -38,7 +38,7 @@ class Run:
     plan: lanes.Plan
     stamp: Stamp
 
-    def search(self, study: optuna.Study, budget: loop.Budget) -> Iterator[loop.Event]:
+    def search(self, study: optuna.Study, budget: loop.Budget) -> Generator[loop.Event]:
         """The loop of the study, with a pruner that has learned from what is stored."""
         pruner = policies.pruner_for(self.stamp.pruner, self.task.epochs, self.task.direction)
         if pruner is not None:
@@ -120,7 +120,7 @@ Row = tuple[str, int | None, Confirmed]
 
 def baselines(
     study: optuna.Study, run: Run, passes: Sequence[Stream], epochs: int, seconds: float | None
-) -> Iterator[loop.Event | list[Row]]:
+) -> Generator[loop.Event | list[Row]]:
     """Keras' default Adam, and Adam tuned over the learning rate alone with as many epochs as the study took.
 
     The second is a study of its own in the same database, with the same sampler and pruner, whose first trial is the
