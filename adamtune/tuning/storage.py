@@ -194,7 +194,7 @@ def open_storage(url: str) -> BaseStorage:
         try:
             _create_private_file(url)
             # Optuna runs str.format over the URL, and SQLAlchemy 2.0 leaves braces in a file's name.
-            return _CachedStorage(BufferedRDBStorage(url.replace("{", "{{").replace("}", "}}"), kwargs))
+            return _Cache(BufferedRDBStorage(url.replace("{", "{{").replace("}", "}}"), kwargs))
         except Exception as error:
             problem, cause = _explain(url, error)
             if not _RACE.search(str(error)):
@@ -230,8 +230,9 @@ def existing(storage: str | None = None) -> Iterator[BaseStorage]:
 
 def sqlite_file(url: str) -> Path | None:
     """The file of a SQLite URL; None for every other."""
-    path = url.partition(":///")[2].partition("?")[0]
-    return Path(path) if url.startswith("sqlite") and path and not path.startswith("file:") else None
+    # Parsed, because a URL writes a `?` in a file's name as %3F.
+    path = sqlalchemy.make_url(url).database if url.startswith("sqlite") else None
+    return Path(path) if path and not path.startswith("file:") else None
 
 
 def flush(storage: BaseStorage) -> None:
@@ -397,6 +398,20 @@ class BufferedRDBStorage(RDBStorage):
         return trial
 
 
+class _Cache(_CachedStorage):
+    """Optuna's cache, less one read of the whole study an ask: the one that only looks for a trial that waits."""
+
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        if states == (TrialState.WAITING,):
+            waits = sqlalchemy.select(_Trial.trial_id).filter_by(study_id=study_id, state=TrialState.WAITING).limit(1)
+            with self._backend.engine.connect() as connection:
+                if connection.scalar(waits) is None:
+                    return []
+        return super().get_all_trials(study_id, deepcopy, states)
+
+
 class _Buffer:
     """The rows that are not in SQL yet, and how they get there."""
 
@@ -461,8 +476,7 @@ def _use_wal(connection: Any, _: Any) -> None:
 
 def _create_private_file(url: str) -> None:
     """Make a new SQLite file before SQLite does, with mode 0600; its -wal and -shm get the same."""
-    path = sqlalchemy.make_url(url).database or ""
-    if url.startswith("sqlite") and not path.startswith("file:"):
+    if path := sqlite_file(url):
         with contextlib.suppress(FileExistsError):
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
