@@ -18,6 +18,7 @@ import optuna
 import pytest
 import sqlalchemy
 from hypothesis import strategies as st
+from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import InMemoryStorage, _CachedStorage
 from optuna.storages._rdb import models
@@ -27,7 +28,7 @@ from optuna.trial import TrialState
 
 from adamtune.errors import StorageError
 from adamtune.tuning import storage as storages
-from adamtune.tuning.storage import BufferedRDBStorage, close, flush, open_storage, redact, resolve_url
+from adamtune.tuning.storage import BufferedRDBStorage, close, existing, flush, open_storage, redact, resolve_url
 
 SERVERS = {"postgresql": "ADAMTUNE_TEST_POSTGRES", "mysql": "ADAMTUNE_TEST_MYSQL"}
 SECRET = "s3cret"
@@ -89,13 +90,14 @@ class TestConformance(StorageTestCase):
 def outcome(function, *args):
     try:
         return repr(function(*args))
-    except (KeyError, UpdateFinishedTrialError) as error:
+    except (KeyError, ValueError, UpdateFinishedTrialError) as error:
         return type(error).__name__
 
 
 def content(trial):
     attrs, values = trial.user_attrs, trial.intermediate_values
-    return trial.number, trial.state, trial.values, sorted(attrs.items()), sorted(values.items())
+    params = list(trial.params.items())  # in their order, which a study keeps
+    return trial.number, trial.state, trial.values, params, sorted(attrs.items()), sorted(values.items())
 
 
 class Actor:
@@ -105,6 +107,7 @@ class Actor:
         self.storage = storage
         self.study = storage.create_new_study([StudyDirection.MINIMIZE])
         self.trials = []
+        self.suggested = set()
 
     def trial(self, index):
         # Never made: a number that neither storage has given.
@@ -112,6 +115,11 @@ class Actor:
 
     def create(self):
         self.trials.append(self.storage.create_new_trial(self.study))
+
+    def suggest(self, index, name, distribution):
+        if (index, name) not in self.suggested:  # Optuna sets a parameter once
+            self.storage.set_trial_param(self.trial(index), name, 1.0, distribution)
+            self.suggested.add((index, name))
 
     def report(self, index, step, value):
         self.storage.set_trial_intermediate_value(self.trial(index), step, value)
@@ -141,9 +149,11 @@ class Actor:
 
 INDEX = st.integers(0, 3)
 VALUE = st.floats(allow_subnormal=False).map(lambda value: value + 0.0)  # SQLite has no -0.0
+DISTRIBUTIONS = [FloatDistribution(0.0, 2.0), CategoricalDistribution(("a", "b"))]  # not to be mixed under one name
 OPERATIONS = st.lists(
     st.one_of(
         st.just(("create",)),
+        st.tuples(st.just("suggest"), INDEX, st.sampled_from("xyz"), st.sampled_from(DISTRIBUTIONS)),
         st.tuples(st.just("report"), INDEX, st.integers(0, 2), VALUE),
         st.tuples(st.just("annotate"), INDEX, st.sampled_from(["a", "b", "å"]), st.sampled_from([None, 1, [2.5], "x"])),
         st.tuples(st.just("end"), INDEX, st.sampled_from([TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL])),
@@ -210,13 +220,24 @@ def test_a_report_is_kept_in_memory_until_flush(url, running):
         lambda storage, study, trial: storage.set_trial_state_values(trial, TrialState.PRUNED),
         lambda storage, study, trial: storage.get_trial(trial),
         lambda storage, study, trial: storage._backend.get_trial_user_attrs(trial),
+        lambda storage, study, trial: pytest.raises(KeyError, storage._backend.get_trial_param, trial, "x"),
         lambda storage, study, trial: storage.get_all_trials(study),
         lambda storage, study, trial: storage._backend.get_all_trials(study),
         lambda storage, study, trial: storage.get_n_trials(study),
         lambda storage, study, trial: pickle.dumps(storage),
         lambda storage, study, trial: close(storage),
     ],
-    ids=["state", "get_trial", "get_trial_user_attrs", "get_all_trials", "uncached", "get_n_trials", "pickle", "close"],
+    ids=[
+        "state",
+        "get_trial",
+        "get_trial_user_attrs",
+        "get_trial_param",
+        "get_all_trials",
+        "uncached",
+        "get_n_trials",
+        "pickle",
+        "close",
+    ],
 )
 def test_a_report_is_written_before_it_could_be_missed(url, running, act):
     storage, study, trial = running
@@ -287,13 +308,28 @@ def test_a_trial_that_another_process_ended_takes_no_more_reports(database_url, 
 
 def test_a_deleted_study_takes_no_more_reports(running):
     storage, study, trial = running
-    storage.set_trial_intermediate_value(trial, 0, 0.5)
     storage.delete_study(study)
     with pytest.raises(KeyError):
-        storage.set_trial_intermediate_value(trial, 1, 0.5)
+        storage.set_trial_intermediate_value(trial, 0, 0.5)
+
+
+def test_a_deleted_study_leaves_its_reports_to_nobody(running):
+    storage, study, trial = running
+    storage.set_trial_intermediate_value(trial, 0, 0.5)
+    storage.delete_study(study)
     heir = storage.create_new_trial(storage.create_new_study([StudyDirection.MINIMIZE]))
-    assert heir == trial  # SQLite gives the id again, and that must not inherit anything
+    assert heir == trial  # SQLite gives the id again
     assert storage.get_trial(heir).intermediate_values == {}
+
+
+def test_parameters_keep_the_order_in_which_they_were_set(running):
+    storage, study, first = running
+    second = storage.create_new_trial(study)
+    orders = {first: ["x", "y", "z"], second: ["z", "x", "new", "y"]}
+    for trial, names in orders.items():
+        for name in names:
+            storage.set_trial_param(trial, name, 0.5, FloatDistribution(0.0, 1.0))
+    assert {trial._trial_id: list(trial.params) for trial in storage.get_all_trials(study)} == orders
 
 
 def test_a_trial_that_is_stored_finished_takes_no_reports(running):
@@ -303,10 +339,12 @@ def test_a_trial_that_is_stored_finished_takes_no_reports(running):
         storage.set_trial_intermediate_value(finished, 0, 0.5)
 
 
-def test_a_value_may_be_a_numpy_scalar(running):
-    storage, _, trial = running
-    storage.set_trial_intermediate_value(trial, 0, np.float32(0.5))
-    assert storage.get_trial(trial).intermediate_values == {0: 0.5}
+def test_a_value_may_be_a_numpy_scalar(database_url):
+    storage = open_storage(database_url)
+    trial = storage.create_new_trial(storage.create_new_study([StudyDirection.MINIMIZE]))
+    storage.set_trial_intermediate_value(trial, 0, np.float32(0.1))
+    assert storage.get_trial(trial).intermediate_values == {0: float(np.float32(0.1))}
+    close(storage)
 
 
 def test_reports_that_could_not_be_written_are_kept(url, tmp_path):
@@ -468,6 +506,19 @@ def test_workers_may_open_a_new_database_at_once(database_url):
     assert [s.study_name for s in opened[1].get_all_studies()] == ["shared"]
     for storage in opened:
         close(storage)
+
+
+def test_what_exists_is_opened_and_nothing_is_made(tmp_path):
+    with pytest.raises(StorageError, match="does not exist"), existing(str(tmp_path / "studies.db")):
+        pass
+    with pytest.raises(StorageError, match="keeps nothing"), existing("memory"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+    odd = str(tmp_path / "lr{0} 5%?#.db")
+    close(open_storage(odd))
+    with existing(odd) as storage:
+        assert storage.get_all_studies() == []
+    assert [path.name for path in tmp_path.iterdir()] == ["lr{0} 5%?#.db"]  # closed: nothing beside it
 
 
 def test_braces_in_a_url_are_no_template(tmp_path):
