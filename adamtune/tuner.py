@@ -355,7 +355,7 @@ class AdamTuner(BaseEstimator):
             warnings.warn(sentence, UserWarning, stacklevel=4)
 
     def _refit(self, view: Any, run: Run) -> None:
-        if self.refit is False:
+        if not self.refit:
             return
         view.begin("training the winner", 1, unit="models")
         if self.refit == "train":
@@ -390,7 +390,9 @@ class AdamTuner(BaseEstimator):
         """
         outputs = self._outputs(X)
         if self.kind_ != "regression":
-            return self.classes_[self._probabilities(outputs).argmax(axis=1)]
+            # The largest score is the likeliest label, whatever the loss makes of scores.
+            scores = outputs if outputs.shape[1] > 1 else self._probabilities(outputs)
+            return self.classes_[scores.argmax(axis=1)]
         offset, scale = self.target_scale_ or (0.0, 1.0)
         targets = outputs * scale + offset
         return targets[:, 0] if targets.shape[1] == 1 else targets

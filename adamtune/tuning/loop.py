@@ -6,6 +6,7 @@ four methods and never sees a backend, so it is tested with a fake one.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import time
 from collections.abc import Generator
@@ -143,19 +144,26 @@ def search(
             ended = _judge(reports, pruner, epochs)
             for report in reports:
                 penalty.see(report)
+            told = []
             for lane, state in ended.items():
-                yield _tell(study, seats.pop(lane), state, penalty, metric)
-            finished += len(ended)
+                told.append(_tell(study, seats[lane], state, penalty, metric))
+                del seats[lane]
+            finished += len(told)
             engine.free(list(ended))
             storage.flush(study._storage)
+            # Only now: whoever listens may stop here, and everything that ended is told.
+            yield from told
             yield Ticked(len(seats), trained)
             if deadline is not None and time.monotonic() >= deadline:
                 stopped = "timeout"
                 return
     finally:
         for seat in seats.values():
-            seat.trial.set_user_attr("stopped", stopped)
-            study.tell(seat.trial, state=_State.FAIL)
+            with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):  # told in the moment of the stop
+                if seat.last is not None:
+                    records.ended(seat.trial, seat.last, metric)
+                seat.trial.set_user_attr("stopped", stopped)
+                study.tell(seat.trial, state=_State.FAIL, skip_if_finished=True)
         storage.flush(study._storage)
 
 

@@ -203,6 +203,8 @@ def _check_ends(name: str, parameter: Parameter) -> None:
         if isinstance(distribution, CategoricalDistribution)
         else (distribution.low, distribution.high)  # type: ignore[attr-defined]
     )
+    if distribution.single():
+        raise SettingError(f"space[{name!r}] has one value only: write the value itself to fix it.")
     for end in ends:
         try:
             parameter.hyper.check(parameter.value(end))
