@@ -65,7 +65,7 @@ def plan(task: Task, model: Any, rule: Rule, asked: int | str, n_trials: int, le
     asked : int or "auto"
         A number of lanes is taken as it is.
     n_trials : int
-        How many trials are still to be run.
+        How many trials the study has in all.
     learns : bool
         Whether the sampler learns from what it is told.
     device : str

@@ -2,7 +2,7 @@
 
 Trial attributes are flat numbers, because those can be sorted and plotted by people's dashboards, and one JSON text:
 
-    config       JSON of OptimizerConfig, without `found`
+    config       JSON of OptimizerConfig
     start_tick   tick of the study at which the trial's first epoch ran (with the study's seed it can be replayed)
     lane         seat in the program
     epochs       epochs trained
