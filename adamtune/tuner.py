@@ -560,8 +560,7 @@ def _check(tuner: AdamTuner, groups: Any) -> _Settings:
         raise SettingError("groups is not there yet: pass validation_data with whole groups instead.")
     rule = _rule(tuner.optimizer)
     _starting(tuner.start_from, rule)
-    pruner = policies.pruner_for(tuner.pruner, tuner.epochs, "minimize")
-    del pruner  # only its name was in question
+    policies.pruner_for(tuner.pruner, tuner.epochs, "minimize")  # refuses an unknown name
     return _Settings(kind, rule, space(rule, tuner.space, tuner.n_trials), policies.check_sampler(tuner.sampler))
 
 

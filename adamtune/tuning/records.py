@@ -87,11 +87,6 @@ def read_stamp(study: optuna.Study) -> Stamp:
     return Stamp(**{name: attrs[_PREFIX + name] for name in fields})
 
 
-def is_ours(attrs: dict[str, Any]) -> bool:
-    """Whether study attributes are those of an adamtune study."""
-    return _PREFIX + "schema" in attrs
-
-
 def set_note(study: optuna.Study, name: str, value: Any) -> None:
     """Store a study attribute as JSON; NaN and infinity become null, which every reader of JSON takes."""
     study.set_user_attr(_PREFIX + name, json.dumps(_plain(value)))
