@@ -2,6 +2,7 @@
 
 It is what a study stores, shows, recommends and reuses. It is plain data (JSON both ways, checked against the
 catalogue), and `to_keras()` makes a fresh optimizer of it each time, because a Keras optimizer belongs to one model.
+What is absent (a limit for the gradients, a warmup, an option of Keras at its default) is not stored.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 from adamtune import optimizers
 from adamtune.errors import ConfigError
 from adamtune.hypers import Hyper, Value
-from adamtune.optimizers import schedules
+from adamtune.optimizers import gradients, schedules
 from adamtune.optimizers._rule import Rule, find
 
 _SCHEMA = 1
@@ -43,12 +44,16 @@ class OptimizerConfig:
     ----------
     optimizer : str
         Name of the optimizer, see `adamtune.optimizers.names()`.
-    schedule : {"constant", "inverse_time"}, optional
-        How the learning rate moves. Default: "inverse_time" when `decay` is given, else "constant".
+    schedule : str, optional
+        How the learning rate moves, see `adamtune.optimizers.schedules`: "constant", "inverse_time", "inverse_sqrt",
+        "exponential", "linear" or "cosine". Default: "inverse_time" when `decay` is given, else "constant".
     found : Found, optional
         Epochs, batch size and steps of the training that found it; a config from a study carries them.
     **hypers
-        Values by Keras' names (`learning_rate`, `beta_1`, ...); what is left out has the optimizer's default.
+        Values by Keras' names (`learning_rate`, `beta_1`, ...); what is left out has the optimizer's default. Beside
+        its own there are `decay`, `final` and `warmup` of the schedule; `weight_decay` and one of `clipvalue`,
+        `clipnorm`, `global_clipnorm`, where None is none; and the options of every Keras optimizer (`use_ema`,
+        `ema_momentum`, `ema_overwrite_frequency`, `gradient_accumulation_steps`, `loss_scale_factor`).
 
     Raises
     ------
@@ -62,12 +67,15 @@ class OptimizerConfig:
     (0.95, 1e-07)
     >>> OptimizerConfig.from_json(config.to_json()) == config
     True
+    >>> OptimizerConfig("adamw", schedule="cosine", warmup=0.05, clipnorm=1.0, use_ema=True)
+    OptimizerConfig('adamw', learning_rate=0.001, schedule='cosine', warmup=0.05, clipnorm=1, use_ema=True)
     """
 
     optimizer: str
     schedule: str
     values: tuple[tuple[str, Value], ...]
     found: Found | None
+    structure: tuple[tuple[str, Any], ...] = ()
 
     def __init__(
         self,
@@ -79,25 +87,23 @@ class OptimizerConfig:
         **hypers: Any,
     ) -> None:
         rule = optimizers.get(optimizer)
-        decay = schedules.DECAY.check(hypers.get("decay", 0.0))
-        if schedule is None:
-            schedule = "inverse_time" if decay else "constant"
-        allowed = rule.hypers + schedules.get(schedule).hypers
-        if schedule == "constant" and decay:
-            raise ConfigError(
-                f"decay={decay} is given, but a constant schedule has none: write schedule='inverse_time' or leave one "
-                "of the two out."
-            )
-        if schedule == "constant":
-            hypers.pop("decay", None)
         if found is not None and not isinstance(found, Found):
             raise ConfigError(f"found={reprlib.repr(found)}: expected Found(epochs, batch_size, steps) or None.")
-        given = {find(name, allowed, rule.name).name: value for name, value in hypers.items()}
-        values = tuple((hyper.name, hyper.check(given.get(hyper.name, hyper.default))) for hyper in allowed)
+        structure = _options({name: hypers.pop(name) for name in list(hypers) if name in _OPTIONS})
+        given = {find(name, rule.searchable, rule.name).name: value for name, value in hypers.items()}
+        schedule, moving = schedules.choose(schedule, given)
+        values = {hyper.name: hyper.check(given.get(hyper.name, hyper.default)) for hyper in rule.hypers} | moving
+        for hyper in gradients.HYPERS:
+            if hyper.name not in values and given.get(hyper.name) is not None:
+                value = hyper.check(given[hyper.name])
+                if value != hyper.default:
+                    values[hyper.name] = value
+        gradients.one_clip(values)
         object.__setattr__(self, "optimizer", rule.name)
         object.__setattr__(self, "schedule", schedule)
-        object.__setattr__(self, "values", values)
+        object.__setattr__(self, "values", tuple(values.items()))
         object.__setattr__(self, "found", found)
+        object.__setattr__(self, "structure", tuple(structure.items()))
 
     @property
     def rule(self) -> Rule:
@@ -109,21 +115,52 @@ class OptimizerConfig:
         """All values by name, in the catalogue's order."""
         return dict(self.values)
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options of every Keras optimizer that are not at their default: lanes of one program share them."""
+        return dict(self.structure)
+
+    def row(self, steps: int | None = None) -> list[float]:
+        """The config as numbers in the order of `rule.columns`, as lanes take them.
+
+        Parameters
+        ----------
+        steps : int, optional
+            Number of updates of the whole training; by default that of `found`.
+
+        Raises
+        ------
+        ConfigError
+            When the schedule needs `steps` and there are none.
+        """
+        return self.rule.row(self, self._steps(steps))
+
+    def _steps(self, steps: int | None) -> int | None:
+        return self.found.steps if steps is None and self.found else steps
+
     def __getattr__(self, name: str) -> Value:
         if name != "values" and name in (values := dict(self.values)):
             return values[name]
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
 
     def __repr__(self) -> str:
-        changed = [
-            f"{name}={_short(self._hyper(name), value)}"
+        changed = {
+            name: _short(self._hyper(name), value)
             for name, value in self.values
             if name == "learning_rate" or value != self._hyper(name).default
-        ]
-        return f"OptimizerConfig({self.optimizer!r}, {', '.join(changed)})"
+        }
+        rate = f"learning_rate={changed.pop('learning_rate')}"
+        implied = "inverse_time" if "decay" in changed else "constant"
+        shown = {} if self.schedule == implied else {"schedule": repr(self.schedule)}
+        # In the order of __init__'s description: the rule's own, the schedule and its hypers, what stands around.
+        own = {hyper.name for hyper in self.rule.hypers}
+        before = {name: text for name, text in changed.items() if name in own}
+        after = {name: text for name, text in changed.items() if name not in own}
+        named = before | shown | after | {name: repr(value) for name, value in self.structure}
+        return f"OptimizerConfig({', '.join([repr(self.optimizer), rate, *_arguments(named)])})"
 
     def _hyper(self, name: str) -> Hyper:
-        return find(name, self.rule.hypers + schedules.HYPERS, self.optimizer)
+        return find(name, self.rule.hypers + schedules.get(self.schedule).hypers + self.rule.searchable, self.optimizer)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data that JSON can hold; the inverse of `from_dict`."""
@@ -133,6 +170,8 @@ class OptimizerConfig:
             "schedule": self.schedule,
             "hypers": self.hypers,
         }
+        if self.structure:
+            data["options"] = self.options
         if self.found:
             data["found"] = dict(vars(self.found))
         return data
@@ -150,7 +189,7 @@ class OptimizerConfig:
             raise ConfigError(
                 f"a config is a mapping, got {type(data).__name__}. Expected the data of OptimizerConfig.to_dict()."
             )
-        extra = set(data) - {"schema", "optimizer", "schedule", "hypers", "found"}
+        extra = set(data) - {"schema", "optimizer", "schedule", "hypers", "options", "found"}
         schema = data.get("schema")
         if extra or type(schema) is not int or schema != _SCHEMA:
             foreign = reprlib.repr(sorted(map(str, extra))) if extra else "none"
@@ -163,15 +202,23 @@ class OptimizerConfig:
             raise ConfigError(
                 f"the field 'hypers' is {reprlib.repr(hypers)}: expected a mapping from names to numbers."
             )
-        reserved = set(hypers) & {"optimizer", "schedule", "found"}
+        reserved = set(hypers) & {"optimizer", "schedule", "found", *_OPTIONS}
         if reserved:
-            raise ConfigError(f"the field 'hypers' holds {sorted(reserved)}, which are fields beside it, no hypers.")
+            raise ConfigError(
+                f"the field 'hypers' holds {sorted(reserved)}, which are fields or options beside it, no hypers."
+            )
+        options = data.get("options", {})
+        if not isinstance(options, Mapping) or not set(options) <= set(_OPTIONS):
+            raise ConfigError(
+                f"the field 'options' is {reprlib.repr(options)}: expected a mapping from {', '.join(_OPTIONS)}."
+            )
         found = data.get("found")
         return cls(
             data.get("optimizer", ""),
             schedule=data.get("schedule", "constant"),
             found=_found(found) if found is not None else None,
             **hypers,
+            **options,
         )
 
     def to_json(self) -> str:
@@ -194,7 +241,8 @@ class OptimizerConfig:
         Parameters
         ----------
         steps : int, optional
-            Number of updates of the training, for schedules with an end. Neither schedule of this version has one.
+            Number of updates of the training, for a schedule that ends with it and for a warmup. By default that of
+            `found`.
         builtin : {"auto", "always", "never"}
             Whether to use Keras' own class: wherever it computes the same update for these values (a saved model
             then loads without adamtune), always, or never. Keras' schedule goes with Keras' class, ours with ours.
@@ -206,7 +254,8 @@ class OptimizerConfig:
         Raises
         ------
         ConfigError
-            With `builtin="always"` when Keras has no class that computes the same, with the reason.
+            With `builtin="always"` when Keras has no class that computes the same, with the reason; and when the
+            schedule needs `steps` and there are none.
         """
         if builtin not in ("auto", "always", "never"):
             raise ConfigError(f"builtin={reprlib.repr(builtin)} is unknown: write 'auto', 'always' or 'never'.")
@@ -218,41 +267,77 @@ class OptimizerConfig:
                 f"builtin='always', but no class of keras.optimizers computes the same: {reason}. Write builtin='auto'."
             )
         ours = builtin == "never" or bool(reason)
-        arguments: dict[str, Any] = self.hypers
-        decay = arguments.pop("decay", 0.0)
-        if self.schedule == "inverse_time":
-            rate = arguments["learning_rate"]
-            arguments["learning_rate"] = (
-                optimizers.LearningRate(rate, decay=decay)
-                if ours
-                else keras.optimizers.schedules.InverseTimeDecay(rate, decay_steps=1, decay_rate=decay)
-            )
+        arguments, schedule = self._parts(steps, ours)
+        if schedule:
+            owner = optimizers if ours else keras.optimizers.schedules
+            arguments["learning_rate"] = getattr(owner, schedule[0])(**schedule[1])
         if ours:
             return getattr(optimizers, self.rule.class_name)(**arguments)
         return getattr(keras.optimizers, str(self.rule.builtin))(**arguments)
 
-    def to_code(self) -> str:
+    def to_code(self, steps: int | None = None) -> str:
         """A line of Python that makes the same optimizer, to paste into `model.compile`.
+
+        Parameters
+        ----------
+        steps : int, optional
+            As for `to_keras`.
 
         >>> OptimizerConfig("sgd", learning_rate=0.1, momentum=0.9).to_code()
         'keras.optimizers.SGD(learning_rate=0.1, momentum=0.9, nesterov=False)'
         """
         ours = bool(self._unlike_builtin())
-        arguments = {name: repr(value) for name, value in self.values if name != "decay"}
-        if self.schedule == "inverse_time":
-            rate = arguments["learning_rate"]
-            arguments["learning_rate"] = (
-                f"adamtune.optimizers.LearningRate({rate}, decay={self.decay!r})"
-                if ours
-                else f"keras.optimizers.schedules.InverseTimeDecay({rate}, decay_steps=1, decay_rate={self.decay!r})"
-            )
+        arguments, schedule = self._parts(steps, ours)
+        code = {name: repr(value) for name, value in arguments.items()}
+        if schedule:
+            owner = "adamtune.optimizers" if ours else "keras.optimizers.schedules"
+            # The rate comes first in every schedule, so it needs no name.
+            rate, *others = ((name, repr(value)) for name, value in schedule[1].items())
+            code["learning_rate"] = f"{owner}.{schedule[0]}({', '.join([rate[1], *_arguments(dict(others))])})"
         name = f"adamtune.optimizers.{self.rule.class_name}" if ours else f"keras.optimizers.{self.rule.builtin}"
-        return f"{name}({', '.join(f'{argument}={value}' for argument, value in arguments.items())})"
+        return f"{name}({', '.join(_arguments(code))})"
+
+    def _parts(self, steps: int | None, ours: bool) -> tuple[dict[str, Any], tuple[str, dict[str, Any]] | None]:
+        """The arguments of the optimizer's class, and the schedule's class and arguments where there is one."""
+        steps = self._steps(steps)
+        values = self.hypers
+        moving = {hyper.name: values.pop(hyper.name) for hyper in schedules.HYPERS if hyper.name in values}
+        if not ours:
+            kept = {name: value for name, value in values.items() if name not in self.rule.not_in_builtin}
+            return kept | self.options, schedules.builtin(self, steps)
+        arguments = values | self.options
+        if self.schedule == "constant" and not moving:
+            return arguments, None
+        schedules.row(self, steps)
+        named = (
+            {"schedule": self.schedule, "steps": steps} if schedules.needs_steps(self) else {"schedule": self.schedule}
+        )
+        return arguments, ("LearningRate", {"learning_rate": values["learning_rate"], **named, **moving})
 
     def _unlike_builtin(self) -> str:
         if self.rule.builtin is None:
             return f"keras.optimizers has no {self.rule.class_name}"
-        return self.rule.unlike_builtin(self.hypers)
+        return self.rule.unlike_builtin(self.hypers) or schedules.unlike_builtin(self)
+
+
+_OPTIONS = {option.name: option for option in gradients.OPTIONS}
+
+
+def _options(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that are not at their default, checked."""
+    checked = {name: option.check(given[name]) for name, option in _OPTIONS.items() if name in given}
+    options = {name: value for name, value in checked.items() if value != _OPTIONS[name].default}
+    without = [name for name in ("ema_momentum", "ema_overwrite_frequency") if name in options]
+    if without and not options.get("use_ema"):
+        raise ConfigError(
+            f"{without[0]}={options[without[0]]} is given, but there is no moving average: write use_ema=True or leave "
+            "it out."
+        )
+    return options
+
+
+def _arguments(named: Mapping[str, str]) -> list[str]:
+    return [f"{name}={text}" for name, text in named.items()]
 
 
 def _found(data: Any) -> Found:

@@ -64,25 +64,25 @@ def _training(problems: list[dict[str, str]], load_backend: Callable[[], None]) 
         load_backend()
         import keras
 
-        from adamtune import engine
+        from adamtune.engine import plan as plans
     except Exception as error:  # a backend fails to load in many ways
         wanted = os.environ.get("KERAS_BACKEND", "tensorflow")
         fix = "pip install tensorflow" if wanted == "tensorflow" else "set KERAS_BACKEND=tensorflow"
         _problem(problems, f"Keras cannot load its backend {wanted!r}: {error}", fix)
         return {"backend": wanted}
-    backend, device = keras.backend.backend(), engine.device()
+    backend, device = keras.backend.backend(), plans.device()
     if device.startswith("CPU") and shutil.which("nvidia-smi"):
         fix = f"pip install 'adamtune[{'jax-cuda' if backend == 'jax' else 'cuda'}]'"
         _problem(problems, f"there is an NVIDIA driver, but {backend} sees no GPU", fix)
-    plan = _plan(device)
+    plan = _plan()
     if plan.reason:
         _problem(problems, f"trials run one at a time: {plan.reason}", "set KERAS_BACKEND=tensorflow")
     return {"backend": backend, "device": device, "plan": f"{plan}, for 64 trials on digits"}
 
 
-def _plan(device: str) -> Any:
+def _plan() -> Any:
     from adamtune import optimizers
-    from adamtune.engine import lanes
+    from adamtune.engine import plan
     from adamtune.tasks import data, networks, tables
     from adamtune.tasks.task import Task
 
@@ -91,7 +91,7 @@ def _plan(device: str) -> Any:
     split = data.split(rows, 0.2, 0)
     model = networks.default_network(rows, split.train)
     task = Task(table.name, rows, lambda _: split, lambda _: model, None, None, "val_loss", "minimize", 10, 32)
-    return lanes.plan(task, model, optimizers.get("adam"), "auto", 64, True, device)
+    return plan.plan(task, model, [optimizers.get("adam")], "auto", 64, learns=True)
 
 
 def _stored(given: str | None, problems: list[dict[str, str]]) -> dict[str, Any]:

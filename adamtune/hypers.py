@@ -34,11 +34,15 @@ class Hyper:
     low, high : float
         Bounds of the search, of `1 - value` for a complement. Unused for a flag.
     tier : int
-        From which budget on it is searched by default: 1 always, 2 from 25 trials, 3 from 60 (see `tuning.space`).
+        From which budget on it is searched by default: 1 always, 2 from 25 trials, 3 from 60 (see `tuning.space`),
+        4 only where a space names it.
     meaning : str
         One line for people.
     zero : bool
         Whether a "log" hyper may be exactly 0 (an epsilon or a decay may, a learning rate may not).
+    most : float
+        The largest legal value of a "log" hyper: 1 for a share. Infinity is legal only where it is the
+        default, as a limit that is none.
     """
 
     name: str
@@ -49,6 +53,7 @@ class Hyper:
     tier: int
     meaning: str
     zero: bool = False
+    most: float = math.inf
 
     @property
     def carried_name(self) -> str:
@@ -62,7 +67,8 @@ class Hyper:
             return "True or False"
         if self.scale == "complement":
             return f"0 <= {self.name} < 1"
-        return f"{self.name} {'>=' if self.zero else '>'} 0"
+        sign = ">=" if self.zero else ">"
+        return f"{self.name} {sign} 0" if self.most == math.inf else f"{self.most:g} >= {self.name} {sign} 0"
 
     def check(self, value: object) -> Value:
         """The value as a Python float or bool.
@@ -77,10 +83,10 @@ class Hyper:
             if _is_bool(value) or number in (0.0, 1.0):
                 return bool(value)
         else:
-            legal = number > 0.0 or (self.zero and number == 0.0)
+            legal = 0.0 < number <= self.most or (self.zero and number == 0.0)
             if self.scale == "complement":
                 legal = 0.0 <= number < 1.0
-            if legal and math.isfinite(number):
+            if legal and (math.isfinite(number) or number == self.default):
                 return number
         raise ConfigError(
             f"{self.name}={reprlib.repr(value)} is out of range: expected {self.expected}. "
@@ -111,9 +117,10 @@ def positive(
     tier: int,
     meaning: str,
     zero: bool = False,
+    most: float = math.inf,
 ) -> Hyper:
     """A positive number, searched on a log scale between `low` and `high`; `zero=True` makes 0 legal too."""
-    return Hyper(name, default, "log", low, high, tier, meaning, zero)
+    return Hyper(name, default, "log", low, high, tier, meaning, zero, most)
 
 
 def fraction(name: str, default: float, *, low: float, high: float, tier: int, meaning: str) -> Hyper:

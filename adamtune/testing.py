@@ -26,6 +26,7 @@ import pytest
 
 from adamtune.config import OptimizerConfig
 from adamtune.hypers import Hyper, Value
+from adamtune.optimizers import gradients as around
 from adamtune.optimizers import schedules
 from adamtune.optimizers._rule import Rule
 
@@ -34,26 +35,32 @@ Values = Mapping[str, Value]
 SHAPES: tuple[tuple[int, ...], ...] = ((), (3,), (2, 3), (2, 3, 3, 4))
 
 
-def carried(rule: Rule, values: Values | Sequence[Values], dtype: str = "float64", rank: int = 0) -> SimpleNamespace:
+def carried(
+    rule: Rule, values: Values | Sequence[Values], dtype: str = "float64", rank: int = 0, steps: int | None = None
+) -> SimpleNamespace:
     """Values as `Rule.update` takes them, as scalars, or with a list of values as arrays of shape (lanes, 1, ..., 1).
 
     Parameters
     ----------
     values : mapping from name to value, or sequence of such
-        What is left out has its default.
+        What is left out has its default. "schedule" may name one; without it, it is inverse time, whose default is a
+        constant rate.
     rank : int
         Number of axes of the weights, lanes included.
+    steps : int, optional
+        Number of updates of the training, for the schedule.
     """
     from keras import ops
 
     lanes = [values] if isinstance(values, Mapping) else values
     shape = () if isinstance(values, Mapping) else (len(lanes),) + (1,) * (rank - 1)
-    numbers = {
-        hyper.carried_name: [hyper.carry(lane.get(hyper.name, hyper.default)) for lane in lanes]
-        for hyper in rule.hypers + schedules.HYPERS
-    }
+    configs = [SimpleNamespace(schedule=lane.get("schedule", "inverse_time"), hypers=lane) for lane in lanes]
+    rows = np.array([rule.row(config, steps) for config in configs])
     return SimpleNamespace(
-        **{name: ops.reshape(ops.convert_to_tensor(column, dtype=dtype), shape) for name, column in numbers.items()}
+        **{
+            name: ops.reshape(ops.convert_to_tensor(column, dtype=dtype), shape)
+            for name, column in zip(rule.columns, rows.T, strict=True)
+        }
     )
 
 
@@ -77,17 +84,43 @@ def path(
     """
     from keras import ops
 
-    w = ops.convert_to_tensor(start, dtype=dtype)
+    alone = isinstance(values, Mapping)
+    lanes: Sequence[Values] = [values] if isinstance(values, Mapping) else values
+    w = ops.convert_to_tensor(np.asarray(start)[None] if alone else start, dtype=dtype)
     slots = tuple(ops.zeros_like(w) for _ in rule.slots)
-    h = carried(rule, values, dtype, rank=len(w.shape))
+    scalars = tuple(ops.full((len(lanes),), value, dtype=dtype) for _, value in rule.scalars)
+    h = carried(rule, lanes, dtype, rank=1, steps=steps)
     weights = []
     for t in range(1, steps + 1):
-        now = ops.convert_to_tensor(float(t), dtype=dtype)
+        now = ops.full((len(lanes),), float(t), dtype=dtype)
         h_now = SimpleNamespace(**vars(h) | {"learning_rate": schedules.learning_rate(h, now - 1)})
-        g = ops.convert_to_tensor(gradient(w, t), dtype=dtype)
-        w, slots = rule.update(g, w, slots, h_now, now)
-        weights.append(ops.convert_to_numpy(w))
+        g = ops.convert_to_tensor(gradient(w[0] if alone else w, t), dtype=dtype)
+        g = ops.reshape(g, w.shape) if alone else g
+        w, slots, scalars = _step(rule, h_now, g, w, slots, scalars, now)
+        weights.append(ops.convert_to_numpy(w[0] if alone else w))
     return np.stack(weights)
+
+
+def _step(rule: Rule, h: SimpleNamespace, g: Any, w: Any, slots: Any, scalars: Any, t: Any) -> tuple[Any, Any, Any]:
+    """All that happens to one weight in a step, in the order of Keras; without lanes the numbers have shape ()."""
+    from keras import ops
+
+    lanes = len(t.shape)
+    if lanes:
+        (g,) = around.clip([g], h)
+    h, scalars = rule.prepare(h, scalars, t)
+    shape = (-1,) + (1,) * (len(w.shape) - 1) if lanes else ()
+    h = SimpleNamespace(**{name: ops.reshape(number, shape) for name, number in vars(h).items()})
+    w = around.decay(w, h.learning_rate, h.weight_decay)
+    weight, slots = rule.update(g, w, tuple(slots), h, ops.reshape(t, shape))
+    return weight, slots, scalars
+
+
+def _first(rule: Rule, dtype: str) -> tuple[Any, ...]:
+    """The rule's scalars before the first step of one run."""
+    from keras import ops
+
+    return tuple(ops.convert_to_tensor(value, dtype=dtype) for _, value in rule.scalars)
 
 
 def three_steps(optimizer: str, **hypers: Any) -> list[float]:
@@ -154,6 +187,8 @@ class RuleTestCase:
         for kind, names in (
             ("hypers", [name for hyper in rule.hypers for name in {hyper.name, hyper.carried_name}]),
             ("slots", list(rule.slots)),
+            ("scalars", [name for name, _ in rule.scalars]),
+            ("columns", list(rule.columns)),
         ):
             assert len(set(names)) == len(names), f"{kind} share a name: {names}"
             assert all(name.isidentifier() for name in names), f"{kind} have names that cannot be arguments: {names}"
@@ -181,9 +216,12 @@ class RuleTestCase:
         h = carried(rule, {}, dtype)
         for shape in SHAPES:
             w = ops.ones(shape, dtype)
-            weight, slots = rule.update(0.5 * w, w, tuple(0 * w for _ in rule.slots), h, ops.ones((), dtype))
-            for what, array in zip(("weight", *rule.slots), (weight, *slots), strict=True):
-                assert tuple(array.shape) == shape, f"{what} of shape {shape} came back as {tuple(array.shape)}"
+            slots = tuple(0 * w for _ in rule.slots)
+            weight, slots, scalars = _step(rule, h, 0.5 * w, w, slots, _first(rule, dtype), ops.ones((), dtype))
+            names = ("weight", *rule.slots, *(name for name, _ in rule.scalars))
+            for what, array in zip(names, (weight, *slots, *scalars), strict=True):
+                wanted = () if what in dict(rule.scalars) else shape
+                assert tuple(array.shape) == wanted, f"{what} of shape {wanted} came back as {tuple(array.shape)}"
                 found = backend.standardize_dtype(array.dtype)
                 assert found == dtype, f"{what} of {dtype} came back as {found}"
 
@@ -195,18 +233,23 @@ class RuleTestCase:
         h = carried(rule, lively)
         before, names = [np.array(a) for a in arrays], dict(vars(h))
         t = ops.convert_to_tensor(3.0, dtype="float64")
-        results = [rule.update(arrays[0], arrays[1], tuple(arrays[2:]), h, t) for _ in range(2)]
+        results = []
+        for _ in range(2):
+            ready, scalars = rule.prepare(h, _first(rule, "float64"), t)
+            assert _same(vars(h), names), "prepare changed the hypers"
+            given = dict(vars(ready))
+            weight, slots = rule.update(arrays[0], arrays[1], tuple(arrays[2:]), ready, t)
+            assert _same(vars(ready), given), "update changed the hypers"
+            results.append((weight, *slots, *scalars))
         for old, array in zip(before, arrays, strict=True):
             np.testing.assert_array_equal(array, old, err_msg="update changed its input")
-        assert all(vars(h)[name] is value for name, value in names.items()), "update changed the hypers"
-        (first, first_slots), (again, again_slots) = results
-        for one, other in zip((first, *first_slots), (again, *again_slots), strict=True):
+        for one, other in zip(*results, strict=True):
             np.testing.assert_array_equal(one, other, err_msg="the same input gave another output")
 
     def test_zero_gradient_leaves_a_fresh_weight(self, rule: Rule) -> None:
         for shape in SHAPES:
             start = np.full(shape, 0.7)
-            after = path(rule, {}, lambda w, t: 0 * w, start, steps=2, dtype="float32")[-1]
+            after = path(rule, {"weight_decay": 0.0}, lambda w, t: 0 * w, start, steps=2, dtype="float32")[-1]
             np.testing.assert_array_equal(after, start.astype("float32"))
 
     def test_each_hyper_matters(self, rule: Rule, lively: Values) -> None:
@@ -252,31 +295,36 @@ class RuleTestCase:
         for shape in SHAPES:
             gradients = np.random.default_rng(1).normal(size=(3, *shape))
             runs = [self._run(rule, values, gradients, age) for age, values in enumerate(lanes)]
-            arrays = [ops.stack([start[i] for start, _ in runs]) for i in range(1 + len(rule.slots))]
-            ages = ops.reshape(ops.arange(len(lanes), dtype="float64"), (-1,) + (1,) * len(shape))
-            h = carried(rule, lanes, rank=1 + len(shape))
-            w, slots = arrays[0], tuple(arrays[1:])
+            arrays = [ops.stack([start[i] for start, _ in runs]) for i in range(len(runs[0][0]))]
+            w, slots, scalars = self._parts(rule, arrays)
+            ages = ops.arange(len(lanes), dtype="float64")
+            h = carried(rule, lanes, rank=1)
             for k, g in enumerate(gradients):
                 g = ops.broadcast_to(ops.convert_to_tensor(g), w.shape)
-                w, slots = rule.update(g, w, slots, h, ages + (k + 1))
+                w, slots, scalars = _step(rule, h, g, w, slots, scalars, ages + (k + 1))
             for lane, (_, end) in enumerate(runs):
-                for array, alone in zip((w, *slots), end, strict=True):
+                for array, alone in zip((w, *slots, *scalars), end, strict=True):
                     np.testing.assert_allclose(array[lane], alone, rtol=1e-12, atol=1e-15, err_msg=f"{lanes[lane]}")
 
     @staticmethod
     def _run(rule: Rule, values: Values, gradients: np.ndarray, age: int) -> list[tuple[Any, ...]]:
-        """Weight and slots of a run after `age` updates, and after all the gradients that then follow."""
+        """Weight, slots and scalars of a run after `age` updates, and after all the gradients that then follow."""
         from keras import ops
 
         h = carried(rule, values)
         start = ops.ones(gradients.shape[1:], "float64")
-        seen: list[tuple[Any, ...]] = [(start, *(ops.zeros_like(start) for _ in rule.slots))]
+        seen: list[tuple[Any, ...]] = [(start, *(ops.zeros_like(start) for _ in rule.slots), *_first(rule, "float64"))]
         for t, g in enumerate([*gradients[:1].repeat(age, axis=0), *gradients], start=1):
-            w, *slots = seen[-1]
+            w, slots, scalars = RuleTestCase._parts(rule, seen[-1])
             now = ops.convert_to_tensor(float(t), dtype="float64")
-            weight, kept = rule.update(ops.convert_to_tensor(g), w, tuple(slots), h, now)
-            seen.append((weight, *kept))
+            weight, slots, scalars = _step(rule, h, ops.convert_to_tensor(g), w, slots, scalars, now)
+            seen.append((weight, *slots, *scalars))
         return [seen[age], seen[-1]]
+
+    @staticmethod
+    def _parts(rule: Rule, arrays: Sequence[Any]) -> tuple[Any, tuple[Any, ...], tuple[Any, ...]]:
+        n_slots = len(rule.slots)
+        return arrays[0], tuple(arrays[1 : 1 + n_slots]), tuple(arrays[1 + n_slots :])
 
     def test_a_lane_of_nan_leaves_its_neighbours_alone(self, rule: Rule, lively: Values) -> None:
         lanes = [dict(lively), {}, dict(lively)]
@@ -327,7 +375,7 @@ class RuleTestCase:
 
         flags = {hyper.name: not hyper.default for hyper in rule.hypers if hyper.scale == "flag"}
         for values in (defaults(rule), {**lively, **flags}):
-            made = _keras_class(rule)(**values, weight_decay=0.01, clipnorm=1.0, name="mine")
+            made = _keras_class(rule)(**{"weight_decay": 0.01, **values}, clipnorm=1.0, name="mine")
             config = made.get_config()
             assert {name: config[name] for name in values} == pytest.approx(values, rel=1e-6)
             assert json.loads(json.dumps(config)) == config
@@ -378,6 +426,11 @@ class RuleTestCase:
             each.train_on_batch(x, y)
         for one, other in zip(model.get_weights(), loaded.get_weights(), strict=True):
             np.testing.assert_array_equal(one, other)
+
+
+def _same(some: Mapping[str, Any], others: Mapping[str, Any]) -> bool:
+    """Whether two mappings hold the same objects under the same names."""
+    return some.keys() == others.keys() and all(some[name] is value for name, value in others.items())
 
 
 def _keras_class(rule: Rule) -> Any:

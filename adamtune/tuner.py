@@ -8,10 +8,10 @@ training.
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -26,16 +26,17 @@ from adamtune import optimizers, progress, summary
 from adamtune.config import OptimizerConfig
 from adamtune.engine.program import Stream
 from adamtune.errors import SettingError, StudyError
-from adamtune.optimizers._rule import Rule
+from adamtune.settings import Settings, check, kept_options
 from adamtune.tasks import data as rows
-from adamtune.tasks import networks
+from adamtune.tasks import networks, splits
 from adamtune.tasks import task as tasks
 from adamtune.tasks.task import Task
-from adamtune.tuning import loop, policies, records, refit, storage
+from adamtune.tuning import loop, records, refit, storage
 from adamtune.tuning import study as studies
-from adamtune.tuning.confirm import PASSES, Confirmed, best, confirm, streams
+from adamtune.tuning.confirm import Confirmed, best, confirm, streams
+from adamtune.tuning.estimate import estimate
 from adamtune.tuning.run import Row, Run, baselines, default_label, open_study, prepare
-from adamtune.tuning.space import Space, space
+from adamtune.tuning.space import Space
 
 _COMPLETE = optuna.trial.TrialState.COMPLETE
 # Rows that go through the network at once in `predict`: always this many, so that a row's prediction cannot depend on
@@ -234,58 +235,54 @@ class AdamTuner(BaseEstimator):
             On Ctrl-C, after everything finished is stored and `best_config_` (and what goes with it) is set.
         """
         began = time.monotonic()
-        settings = _check(self, groups)
-        database = storage.open_storage(storage.resolve_url(self.storage))
-        try:
+        settings = check(self, _kind_of(self))
+        with contextlib.ExitStack() as cleanup:
+            cleanup.enter_context(networks.lean())
+            database = storage.open_storage(storage.resolve_url(self.storage))
+            cleanup.callback(storage.close, database)
             seed, stored = _seed(self, database)
-            data = rows.prepare(
-                X,
-                y,
-                sample_weight,
-                kind=settings.kind,
-                class_weight=self.class_weight,
-                validation_data=validation_data,
-                floatx=keras.config.floatx(),
-                scale_targets=self.model is None,
-            )
-            validate_data(self, X=X, skip_check_array=True)
-            task, model = _task(self, X, y, data, seed)
-            run = _prepare(self, settings, task, model, seed, stored)
-            self._remember(run)
-            with progress.open_view(self.verbose, run.task.objective, run.task.direction) as view:
-                name = self.study_name or f"{run.task.name}/{run.stamp.optimizer}"
-                study = open_study(run, database, name, stored, exact=self.resume)
-                if stored is None:
-                    studies.enqueue(study, run.space, _starting(self.start_from, settings.rule))
-                records.set_note(study, "loss", tasks.loss_code(run.task.loss))
-                _announce(view, study, run, self.storage)
-                trained = self._search(view, study, run, began)
-                self._choose(view, study, run, began, trained)
-                self._refit(view, run)
-                records.set_note(study, "seconds", time.monotonic() - began)
-                if self.verbose:
-                    view.show(summary.render(summary.of_study(study)))
-        finally:
-            storage.close(database)
+            run = _prepare(self, settings, stored, seed, X, y, sample_weight, validation_data, groups)
+            view = cleanup.enter_context(progress.open_view(self.verbose, run.task.objective, run.task.direction))
+            study = open_study(run, database, self.study_name, stored, exact=self.resume)
+            records.set_note(study, "loss", tasks.loss_code(run.task.loss))
+            self._announce(view, study, run)
+            self._search(view, study, run, began)
+            chances, found = self._choose(view, study, run)
+            self._refit(view, run)
+            self._compare(view, study, run, chances, found, began)
+            records.set_note(study, "seconds", time.monotonic() - began)
+            if self.verbose:
+                view.show(summary.render(summary.of_study(study)))
         return self
 
-    def _search(self, view: Any, study: optuna.Study, run: Run, began: float) -> int:
-        """Run the study; returns the epochs trained. However it ends, what is best so far is set."""
+    def _announce(self, view: Any, study: optuna.Study, run: Run) -> None:
+        """Say what is about to happen and what it will take."""
+        split = run.streams[0].split
+        passes = f", {len(run.streams)} passes" if len(run.streams) > 1 else ""
+        view.say(f"Study {study.study_name} in {storage.redact(storage.resolve_url(self.storage))}")
+        view.say(
+            f"{run.task.name}: {split.n_train} rows train, {len(split.valid)} judge by {run.task.objective}{passes}; "
+            f"{run.plan}"
+        )
+        if run.space.options:
+            view.say(f"Every trial has {', '.join(f'{name}={value}' for name, value in run.space.options.items())}")
+        if self.verbose:
+            view.say(estimate(run, self.n_trials, self.confirm))
+
+    def _search(self, view: Any, study: optuna.Study, run: Run, began: float) -> None:
+        """Run the study. However it ends, what is best so far is set."""
         finished = sum(trial.state in records.FINISHED for trial in study.get_trials(deepcopy=False))
         view.begin("study", self.n_trials, done=finished)
         budget = loop.Budget(trials=self.n_trials, seconds=_left(self.timeout, began))
-        trained = 0
         try:
             with contextlib.closing(run.search(study, budget)) as events:
                 for event in events:
                     view.event(event)
-                    trained = event.epochs if isinstance(event, loop.Ticked) else trained
         finally:
-            self.n_programs_ = run.engine.n_programs
+            self.n_programs_ = run.programs.n_programs
             self.study_, self.trials_ = study, _table(study)
             for trial in records.ranked(study)[:1]:
                 self._take(trial, run, records.value_of(trial), float("nan"))
-        return trained
 
     def _take(self, trial: optuna.trial.FrozenTrial, run: Run, score: float, spread: float) -> None:
         self.best_trial_ = trial
@@ -293,8 +290,11 @@ class AdamTuner(BaseEstimator):
         self.best_score_ = score
         self.best_spread_ = spread
 
-    def _choose(self, view: Any, study: optuna.Study, run: Run, began: float, trained: int) -> None:
-        """Confirm the best few beside the defaults (and the other baselines where they are shown); take the winner."""
+    def _choose(self, view: Any, study: optuna.Study, run: Run) -> tuple[list[Stream], list[Row]]:
+        """Confirm the best few beside the defaults, take the winner and write it.
+
+        Returns the chance of the confirming passes and what came out of them, for the comparison.
+        """
         ranked = records.ranked(study)
         top = [trial for trial in ranked if trial.state == _COMPLETE][: self.confirm]
         if not ranked:
@@ -303,52 +303,52 @@ class AdamTuner(BaseEstimator):
                 "were cut off. Look at the data's scale, or search smaller learning rates: "
                 "space={'learning_rate': (1e-6, 1e-3)}."
             )
+        chances = streams(run.task, run.stamp.seed) if top else []
+        found: list[Row] = []
         if top:
-            passes = streams(run.task, run.stamp.seed)
-            view.begin("confirming", len(passes), unit="passes")
+            view.begin("confirming", len(chances), unit="passes")
             configs = [records.config_of(trial) for trial in top]
-            default = OptimizerConfig(run.stamp.optimizer)
-            beside = [default] if default not in configs else []
+            beside = [default for default in run.space.defaults() if default not in configs]
             confirmed: list[Confirmed] = []
-            for done in confirm(run.task, run.engine, configs + beside, passes):
+            for done in confirm(run.task, run.programs, configs + beside, chances):
                 confirmed = done
                 view.advance()
             winner = best(confirmed[: len(top)], run.task.direction)
             self._take(top[winner], run, confirmed[winner].mean, confirmed[winner].spread)
-            compared: list[Row] = [(f"trial {t.number}", t.number, c) for t, c in zip(top, confirmed, strict=False)]
-            compared += [(default_label(default.rule), None, c) for c in confirmed[len(top) :]]
-            if self.verbose:
-                compared += self._baselines(view, study, run, passes, trained, began)
-            lines = [(label, number, c.config, c.mean, c.spread) for label, number, c in compared]
-            records.write_comparison(study, lines, run.task.direction)
-        n_passes = PASSES if top else 0
+            found = [(f"trial {t.number}", t.number, c) for t, c in zip(top, confirmed, strict=False)]
+            found += [(default_label(c.config.rule), None, c) for c in confirmed[len(top) :]]
+        records.write_comparison(study, [_line(row) for row in found], run.task.direction)
         records.write_winner(
-            study, self.best_trial_.number, self.best_config_, self.best_score_, self.best_spread_, n_passes
+            study, self.best_trial_.number, self.best_config_, self.best_score_, self.best_spread_, len(chances)
         )
         self._warn(study, run)
+        return chances, found
 
-    def _baselines(
-        self, view: Any, study: optuna.Study, run: Run, passes: Sequence[Stream], trained: int, began: float
-    ) -> list[Row]:
+    def _compare(
+        self, view: Any, study: optuna.Study, run: Run, chances: Sequence[Stream], found: list[Row], began: float
+    ) -> None:
+        """Tune Adam over the learning rate alone with the same budget, for people to see beside the winner."""
+        if not self.verbose or not chances:
+            return
         left = _left(self.timeout, began)
-        if not trained or (left is not None and left <= 0):
+        if left is not None and left <= 0:
             view.say("Nothing is left of the budget for the comparison with default Adam.")
-            return []
-        found: list[Row] = []
-        with contextlib.closing(baselines(study, run, passes, trained, left)) as events:
+            return
+        with contextlib.closing(baselines(study, run, chances, self.confirm, left)) as events:
             for event in events:
                 if isinstance(event, list):
-                    found = event
+                    records.write_comparison(study, [_line(row) for row in found + event], run.task.direction)
                 else:
                     view.event(event)
-        return found
 
     def _warn(self, study: optuna.Study, run: Run) -> None:
         """Say, and store, what takes from the trust in the winner."""
         sentences = run.space.near_bounds(self.best_config_)
         if self.best_trial_.state != _COMPLETE:
             sentences.append("No trial reached the full number of epochs: the best is the one that came farthest.")
-        if not run.stream.split.drawn:
+        if not math.isfinite(self.best_score_):
+            sentences.append("Every config of the best few diverged in some confirming pass: look for smaller rates.")
+        if not run.streams[0].split.drawn:
             sentences.append("The judging rows were given, so choosing on them makes the score optimistic.")
         records.set_note(study, "warnings", sentences)
         for sentence in [] if self.verbose else sentences:
@@ -359,19 +359,20 @@ class AdamTuner(BaseEstimator):
             return
         view.begin("training the winner", 1, unit="models")
         if self.refit == "train":
-            trained = refit.replay(run.task, run.stream, self.best_trial_, self.best_config_)
+            trained = refit.replay(run.task, run.streams[0], self.best_trial_, self.best_config_)
         else:
-            trained = refit.train_on_all(run.task, run.stream, self.best_config_)
+            trained = refit.train_on_all(run.task, run.streams[0], self.best_config_)
         self.model_, self.history_ = trained
         view.advance()
 
-    def _remember(self, run: Run) -> None:
+    def _remember(self, run: Run, model: Any) -> None:
         """Keep what predictions need to know, and nothing that holds on to the data; forget an earlier fit."""
         data = run.task.data
         self.kind_ = data.kind
         self.plan_ = run.plan
         self.target_scale_ = data.target_scale
-        self._from_logits = tasks.from_logits(run.task.loss)
+        self._dtype = data.x.dtype.name
+        self._from_logits = tasks.from_logits(run.task.loss, model)
         for gone in ("classes_", "model_", "history_", "best_config_", "best_trial_", "best_score_", "best_spread_"):
             self.__dict__.pop(gone, None)
         if data.classes is not None:
@@ -436,11 +437,12 @@ class AdamTuner(BaseEstimator):
         check_is_fitted(self, "best_config_")
         if not hasattr(self, "model_"):
             raise StudyError("there is no trained model: fit was called with refit=False or was interrupted.")
-        x = rows.check_inputs(X, keras.config.floatx())
+        x = rows.check_inputs(X, keras.config.floatx(), self._dtype)
         validate_data(self, X=X, skip_check_array=True, reset=False)
         padding = [(0, -len(x) % _PREDICTED_AT_ONCE)] + [(0, 0)] * (x.ndim - 1)
         padded = np.pad(x, padding, mode="edge")
-        return self.model_.predict(padded, batch_size=_PREDICTED_AT_ONCE, verbose=0)[: len(x)]
+        with networks.lean():
+            return self.model_.predict(padded, batch_size=_PREDICTED_AT_ONCE, verbose=0)[: len(x)]
 
     def _probabilities(self, outputs: np.ndarray) -> np.ndarray:
         outputs = outputs.astype("float64")
@@ -504,95 +506,13 @@ class AdamTunerRegressor(RegressorMixin, AdamTuner):
     """AdamTuner for numbers: `task` is "regression" whatever y looks like. See `AdamTuner`."""
 
 
-# ------------------------------------------------------------------------------------------------ checking
-
-
-@dataclass(frozen=True)
-class _Settings:
-    """The constructor's arguments, checked."""
-
-    kind: str
-    rule: Rule
-    space: Space
-    sampler: str
-
-
-_KINDS = {"auto", "classification", "regression"}
+# ----------------------------------------------------------------------------------------------- preparing
 
 
 def _kind_of(tuner: AdamTuner) -> str:
     if isinstance(tuner, ClassifierMixin):
         return "classification"
     return "regression" if isinstance(tuner, RegressorMixin) else tuner.task
-
-
-def _check(tuner: AdamTuner, groups: Any) -> _Settings:
-    """Refuse what is out of range or not there yet, before any work."""
-    kind = _kind_of(tuner)
-    if tuner.task not in _KINDS or tuner.task not in ("auto", kind):
-        raise SettingError(f"task={tuner.task!r}: expected 'auto'{'' if kind == 'auto' else f' or {kind!r}'}.")
-    _whole("n_trials", tuner.n_trials, 1)
-    _whole("epochs", tuner.epochs, 1)
-    _whole("batch_size", tuner.batch_size, 1)
-    _whole("confirm", tuner.confirm, 0)
-    _whole("verbose", int(tuner.verbose), 0)
-    if tuner.timeout is not None and not (isinstance(tuner.timeout, (int, float)) and tuner.timeout > 0):
-        raise SettingError(f"timeout={tuner.timeout!r}: expected seconds > 0, or None for no limit.")
-    if not (isinstance(tuner.validation_split, (int, float)) and 0 < tuner.validation_split < 1):
-        raise SettingError(f"validation_split={tuner.validation_split!r}: expected a share between 0 and 1.")
-    if tuner.refit not in (True, False, "train"):
-        raise SettingError(f"refit={tuner.refit!r}: expected True, 'train' or False.")
-    if tuner.resume and not tuner.study_name:
-        raise SettingError("resume=True needs the study_name of the study to go on with.")
-    if tuner.study_name is not None and not (isinstance(tuner.study_name, str) and tuner.study_name.strip()):
-        raise SettingError(f"study_name={tuner.study_name!r}: expected a text.")
-    absent = {
-        "patience": tuner.patience is not None,
-        "cv": tuner.cv is not None,
-        "n_seeds": tuner.n_seeds != 1,
-        "n_jobs": tuner.n_jobs not in (None, 1),
-        "callbacks": bool(tuner.callbacks),
-    }
-    for name, given in absent.items():
-        if given:
-            raise SettingError(f"{name}={getattr(tuner, name)!r} is not there yet: leave {name} out.")
-    if groups is not None:
-        raise SettingError("groups is not there yet: pass validation_data with whole groups instead.")
-    rule = _rule(tuner.optimizer)
-    _starting(tuner.start_from, rule)
-    policies.pruner_for(tuner.pruner, tuner.epochs, "minimize")  # refuses an unknown name
-    return _Settings(kind, rule, space(rule, tuner.space, tuner.n_trials), policies.check_sampler(tuner.sampler))
-
-
-def _whole(name: str, value: Any, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-        raise SettingError(f"{name}={value!r}: expected a whole number of at least {least}.")
-
-
-def _rule(optimizer: Any) -> Rule:
-    if isinstance(optimizer, (list, tuple)):
-        if len(optimizer) != 1:
-            raise SettingError(f"optimizer={optimizer!r}: several optimizers in one study are not there yet; name one.")
-        (optimizer,) = optimizer
-    if optimizer == "all":
-        raise SettingError("optimizer='all' is not there yet; name one of " + ", ".join(optimizers.names()) + ".")
-    return optimizers.get(optimizer)
-
-
-def _starting(start_from: Any, rule: Rule) -> list[OptimizerConfig]:
-    """The configs to try first: the optimizer's defaults, then what was given."""
-    default = OptimizerConfig(rule.name)
-    if start_from is None or (isinstance(start_from, str) and start_from == "shipped"):
-        return [default]
-    if isinstance(start_from, str):
-        raise SettingError(
-            f"start_from={start_from!r} is not there yet: expected 'shipped', None or a list of configs."
-        )
-    given = list(start_from)
-    for config in given:
-        if not isinstance(config, OptimizerConfig) or config.optimizer != rule.name:
-            raise SettingError(f"start_from holds {config!r}: expected OptimizerConfig({rule.name!r}, ...) only.")
-    return [default, *given]
 
 
 def _seed(tuner: AdamTuner, database: Any) -> tuple[int, optuna.Study | None]:
@@ -613,50 +533,76 @@ def _seed(tuner: AdamTuner, database: Any) -> tuple[int, optuna.Study | None]:
     return int(check_random_state(tuner.random_state).randint(2**31 - 1)), stored
 
 
-# ----------------------------------------------------------------------------------------------- preparing
+def _prepare(
+    tuner: AdamTuner,
+    settings: Settings,
+    stored: optuna.Study | None,
+    seed: int,
+    X: Any,
+    y: Any,
+    sample_weight: Any,
+    validation_data: tuple | None,
+    groups: Any,
+) -> Run:
+    """Make a task of the data and the model, and programs that train it; keeps what predictions need to know."""
+    data = rows.prepare(
+        X,
+        y,
+        sample_weight,
+        kind=settings.kind,
+        class_weight=tuner.class_weight,
+        validation_data=validation_data,
+        floatx=keras.config.floatx(),
+        scale_targets=tuner.model is None,
+    )
+    validate_data(tuner, X=X, skip_check_array=True)
+    task, model = _task(tuner, X, y, groups, data, seed)
+    settings = settings.keeping(kept_options(tuner.model if isinstance(tuner.model, keras.Model) else model))
+    stamp = None if stored is None else records.read_stamp(stored)
+    # The automatic space depends on n_trials; a resumed study keeps the one it was made with.
+    searched = Space.from_json(stamp.space) if stamp and tuner.space == "auto" else settings.space
+    run = prepare(
+        task,
+        model,
+        searched,
+        settings.starting(),
+        seed=seed,
+        n_seeds=tuner.n_seeds,
+        sampler=settings.sampler,
+        pruner=settings.pruner,
+        lanes=tuner.lanes,
+        n_trials=tuner.n_trials,
+        stored=stamp,
+    )
+    tuner._remember(run, model)
+    return run
 
 
-def _task(tuner: AdamTuner, X: Any, y: Any, data: rows.Data, seed: int) -> tuple[Task, Any]:
-    def split(own_seed: int) -> rows.Split:
-        return rows.split(data, tuner.validation_split, own_seed)
+def _task(tuner: AdamTuner, X: Any, y: Any, groups: Any, data: rows.Data, seed: int) -> tuple[Task, Any]:
+    folds = None if tuner.cv is None else splits.folds_of(data, tuner.cv, groups)
 
-    build = networks.builder(tuner.model, X, y, data, split(seed).train)
+    def split(own_seed: int) -> splits.Split:
+        return splits.split(data, tuner.validation_split, own_seed, groups)
+
+    train = (split(seed) if folds is None else folds(seed)[0]).train
+    build = networks.builder(tuner.model, X, y, data, train)
     model = build(seed)
     networks.check(model, data)
-    loss = tasks.choose_loss(tuner.loss, model, data)
-    metric, objective = tasks.choose_metric(tuner.metric, data, loss, tasks.output_width(model))
+    typed = networks.typed(data, model)
+    loss = tasks.choose_loss(tuner.loss, model, typed)
+    logits = tasks.from_logits(loss, model)
+    metric, objective = tasks.choose_metric(tuner.metric, typed, loss, tasks.output_width(model), logits)
     direction = tasks.choose_direction(tuner.direction, metric, objective)
     epochs, batch_size = int(tuner.epochs), int(tuner.batch_size)
     # Study names are what people choose by in a dashboard: say what it is and how large.
     name = f"{data.kind}-{'x'.join(map(str, (data.n_given, *data.x.shape[1:])))}"
-    task = Task(name, data, split, build, loss, metric, objective, direction, epochs, batch_size)
+    task = Task(name, typed, split, build, loss, metric, objective, direction, epochs, batch_size, folds)
     return task, model
 
 
-def _prepare(
-    tuner: AdamTuner, settings: _Settings, task: Task, model: Any, seed: int, stored: optuna.Study | None
-) -> Run:
-    stamp = None if stored is None else records.read_stamp(stored)
-    # The automatic space depends on n_trials; a resumed study keeps the one it was made with.
-    searched = Space.from_json(stamp.space) if stamp and tuner.space == "auto" else settings.space
-    return prepare(
-        task,
-        model,
-        settings.rule,
-        searched,
-        seed=seed,
-        sampler=settings.sampler,
-        pruner=tuner.pruner or "none",
-        lanes_asked=tuner.lanes,
-        n_trials=tuner.n_trials,
-        stored=stamp,
-    )
-
-
-def _announce(view: Any, study: optuna.Study, run: Run, url: str | None) -> None:
-    train, valid = len(run.stream.split.train), len(run.stream.split.valid)
-    view.say(f"Study {study.study_name} in {storage.redact(storage.resolve_url(url))}")
-    view.say(f"{run.task.name}: {train} rows train, {valid} judge by {run.task.objective}; {run.plan}")
+def _line(row: Row) -> tuple[str, int | None, OptimizerConfig, float, float]:
+    label, number, confirmed = row
+    return label, number, confirmed.config, confirmed.mean, confirmed.spread
 
 
 def _table(study: optuna.Study) -> Any:

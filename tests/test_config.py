@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from adamtune import optimizers
 from adamtune.config import Found, OptimizerConfig
 from adamtune.errors import AdamTuneError, ConfigError
-from adamtune.optimizers import schedules
+from adamtune.optimizers import gradients, schedules
 
 NUMBERS = {
     "log": st.floats(min_value=0, exclude_min=True, allow_infinity=False),
@@ -22,20 +22,36 @@ NUMBERS = {
 }
 
 
+OPTIONS = [
+    {},
+    {"use_ema": True, "ema_momentum": 0.9, "ema_overwrite_frequency": 3},
+    {"gradient_accumulation_steps": 2, "loss_scale_factor": 8.0},
+]
+
+
+def numbers(hyper):
+    """Any legal value."""
+    legal = NUMBERS[hyper.scale]
+    if hyper.most < np.inf:
+        legal = st.floats(min_value=0, exclude_min=True, max_value=hyper.most)
+    return legal | st.just(0.0) if hyper.zero else legal
+
+
 @st.composite
 def configs(draw):
     """Any legal config."""
     rule = optimizers.get(draw(st.sampled_from(optimizers.names())))
-    schedule = draw(st.sampled_from([None, "constant", "inverse_time"]))
-    allowed = rule.hypers + (schedules.HYPERS if schedule == "inverse_time" else ())
-    given_hypers = draw(st.sets(st.sampled_from(allowed)))
-    values = {
-        hyper.name: draw(NUMBERS[hyper.scale] | st.just(0.0) if hyper.zero else NUMBERS[hyper.scale])
-        for hyper in given_hypers
-    }
+    schedule = draw(st.sampled_from([None, *schedules.names()]))
+    moving = schedules.get(schedule).hypers if schedule else ()
+    around = draw(st.sampled_from([(), *((hyper,) for hyper in gradients.CLIPS)]))
+    has_decay = "weight_decay" in [hyper.name for hyper in rule.hypers]
+    around += () if has_decay else (gradients.WEIGHT_DECAY,)
+    given_hypers = draw(st.sets(st.sampled_from((*rule.hypers, *moving, schedules.WARMUP, *around))))
+    values = {hyper.name: draw(numbers(hyper)) for hyper in given_hypers}
+    options = draw(st.sampled_from(OPTIONS))
     counts = st.integers(1, 10**9)
     found = draw(st.none() | st.builds(Found, counts, counts, counts))
-    return OptimizerConfig(rule.name, schedule=schedule, found=found, **values)
+    return OptimizerConfig(rule.name, schedule=schedule, found=found, **values, **options)
 
 
 @pytest.fixture
@@ -107,6 +123,14 @@ def test_values_by_name(config):
         ),
         ({"beta_2": 1 - 2**-53}, "OptimizerConfig('adam', learning_rate=0.001, beta_2=0.99999999999999989)"),
         ({"decay": 1e-4}, "OptimizerConfig('adam', learning_rate=0.001, decay=0.0001)"),
+        (
+            {"schedule": "exponential", "warmup": 0.1, "clipvalue": 2, "beta_1": 0.5},
+            "OptimizerConfig('adam', learning_rate=0.001, beta_1=0.5, schedule='exponential', warmup=0.1, clipvalue=2)",
+        ),
+        (
+            {"schedule": "exponential", "final": 0.5, "use_ema": True},
+            "OptimizerConfig('adam', learning_rate=0.001, schedule='exponential', final=0.5, use_ema=True)",
+        ),
     ],
 )
 def test_repr_shows_what_is_not_the_default(given_as, shown):
@@ -117,6 +141,8 @@ def test_repr_shows_what_is_not_the_default(given_as, shown):
 def test_repr_is_a_config_near_this_one(config):
     # Six digits, and never a value that is out of range (a beta near 1 must not read as 1).
     again = eval(repr(config))
+    assert (again.optimizer, again.options) == (config.optimizer, config.options)
+    assert again.schedule == config.schedule
     for name, value in again.hypers.items():
         assert value == pytest.approx(config.hypers[name], rel=1e-5)
 
@@ -131,6 +157,60 @@ def test_reading_a_config_loads_no_backend():
         "assert not loaded, loaded\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_what_is_absent_is_not_stored():
+    plain = OptimizerConfig("adam")
+    assert plain.to_dict() == {
+        "schema": 1,
+        "optimizer": "adam",
+        "schedule": "constant",
+        "hypers": {"learning_rate": 1e-3, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7, "amsgrad": False},
+    }
+    nothing = {"weight_decay": 0, "clipnorm": None, "clipvalue": float("inf"), "warmup": 0, "decay": 0}
+    defaults = {"use_ema": False, "ema_momentum": 0.99, "gradient_accumulation_steps": None}
+    assert OptimizerConfig("adam", **nothing, **defaults) == plain
+    assert OptimizerConfig("adamw", weight_decay=0).hypers["weight_decay"] == 0.0
+    assert plain.options == {}
+
+
+def test_options_stand_beside_the_hypers():
+    config = OptimizerConfig("sgd", clipnorm=1, use_ema=True, ema_momentum=0.5, loss_scale_factor=2)
+    assert config.hypers == {"learning_rate": 0.01, "momentum": 0.0, "nesterov": False, "clipnorm": 1.0}
+    assert config.options == {"use_ema": True, "ema_momentum": 0.5, "loss_scale_factor": 2.0}
+    assert config.to_dict()["options"] == config.options
+    assert len({config, OptimizerConfig("sgd", clipnorm=1)}) == 2
+
+
+@given(configs())
+def test_a_row_is_the_config_in_numbers(config):
+    rule = config.rule
+    row = dict(zip(rule.columns, config.row(100), strict=True))
+    assert len(row) == len(rule.columns)
+    for hyper in (*rule.hypers, *gradients.HYPERS, schedules.DECAY):
+        value = config.hypers.get(hyper.name, hyper.default)
+        if hyper not in gradients.HYPERS or hyper.name not in [own.name for own in rule.hypers]:
+            assert row[hyper.carried_name] == hyper.carry(value)
+    assert row["steps"] == 100
+
+
+def test_a_row_has_the_steps_it_is_told_or_found_with():
+    config = OptimizerConfig("adamw", schedule="cosine", warmup=0.1, found=Found(2, 32, 50))
+    steps, warmup = (config.rule.columns.index(name) for name in ("steps", "warmup_steps"))
+    assert (config.row()[steps], config.row()[warmup]) == (50, 5)
+    assert (config.row(200)[steps], config.row(200)[warmup]) == (200, 20)
+    with pytest.raises(ConfigError, match="write steps="):
+        OptimizerConfig("adamw", schedule="cosine").row()
+    assert config.rule.columns.count("weight_decay") == 1
+
+
+@pytest.mark.parametrize("name", optimizers.names())
+def test_what_a_rule_may_be_given_is_what_is_searchable(name):
+    rule = optimizers.get(name)
+    names = [hyper.name for hyper in rule.searchable]
+    assert len(set(names)) == len(names)
+    assert set(names) == {h.name for h in (*rule.hypers, *schedules.HYPERS, *gradients.HYPERS)}
+    assert rule.searchable[: len(rule.hypers)] == rule.hypers
 
 
 # ------------------------------------------------------------------------------------------------ what is refused
@@ -163,6 +243,23 @@ REFUSED = [
     (("adam", {"decay": None}), ["decay=None", "expected decay >= 0"]),
     (("adam", {"decay": False}), ["decay=False", "expected decay >= 0"]),
     (("adam", {"decay": np.array([1.0, 2.0])}), ["decay=", "expected decay >= 0"]),
+    (
+        ("adamw", {"weight_decay": None}),
+        ["weight_decay=None", "expected weight_decay >= 0", "default is weight_decay=0.004"],
+    ),
+    (("adam", {"weight_decay": -1}), ["weight_decay=-1", "expected weight_decay >= 0"]),
+    (("adam", {"clipnorm": 0}), ["clipnorm=0", "expected clipnorm > 0"]),
+    (("adam", {"clipnorm": 1, "clipvalue": 1}), ["clipvalue and clipnorm are given", "leave one only"]),
+    (("adam", {"warmup": 1.5}), ["warmup=1.5", "expected 1 >= warmup >= 0"]),
+    (("adam", {"final": 0.1}), ["final=0.1", "a constant schedule has none", "schedule='cosine'"]),
+    (("adam", {"decay": 0.1, "schedule": "cosine"}), ["decay=0.1", "a cosine schedule has none", "'inverse_time'"]),
+    (
+        ("adam", {"schedule": "exponential", "final": 0}),
+        ["final=0", "expected 1 >= final > 0", "default is final=0.01"],
+    ),
+    (("adam", {"use_ema": 1}), ["use_ema=1", "expected True or False"]),
+    (("adam", {"ema_momentum": 0.9}), ["ema_momentum=0.9", "no moving average", "use_ema=True"]),
+    (("adam", {"gradient_accumulation_steps": 1}), ["gradient_accumulation_steps=1", "a whole number from 2 on"]),
     (("adam", {"decay": 0.1, "schedule": "constant"}), ["decay=0.1", "constant", "schedule='inverse_time'"]),
     (("adam", {"schedule": "cosin"}), ["schedule='cosin'", "There are: constant, inverse_time"]),
     (("adam", {"schedule": "inversetime"}), ["schedule='inversetime'", "Did you mean 'inverse_time'?"]),
@@ -209,7 +306,8 @@ REFUSED_DATA = [
     (changed(optimizer="adma"), "Did you mean 'adam'"),
     (changed(optimizer=1), "optimizer=1 is unknown"),
     (changed(optimizer=["adam"]), "is unknown"),
-    (changed(schedule="cosine"), "schedule='cosine' is unknown"),
+    (changed(schedule="cosin"), "schedule='cosin' is unknown"),
+    (changed(schedule="cosine"), "decay=0.1 is given, but a cosine schedule has none"),
     (changed(schedule={}), "schedule={} is unknown"),
     (changed(schedule="constant"), "a constant schedule has none"),
     (changed(hypers=None), "the field 'hypers' is None: expected a mapping from names to numbers"),
@@ -225,6 +323,11 @@ REFUSED_DATA = [
     (changed(hypers={"beta_1": 1.5}), "beta_1=1.5"),
     (changed(hypers={"beta_1": {"class_name": "x"}}), "beta_1={'class_name': 'x'}"),
     (changed(hypers={"learning_rate": "1e-3"}), "learning_rate='1e-3'"),
+    (changed(hypers={"use_ema": True}), r"holds \['use_ema'\]"),
+    (changed(options=None), "the field 'options' is None: expected a mapping from use_ema"),
+    (changed(options={"learning_rate": 1.0}), "the field 'options' is"),
+    (changed(options={1: 2}), "the field 'options' is"),
+    (changed(options={"use_ema": "yes"}), "use_ema='yes'"),
     (changed(found={}), "the field 'found' is {}: expected a mapping of epochs, batch_size, steps"),
     (changed(found=3), "the field 'found' is 3"),
     (changed(found={"epochs": 1, "batch_size": 2, "steps": 3, "more": 4}), "expected a mapping of epochs"),
@@ -278,11 +381,26 @@ def test_what_may_be_left_out_of_data():
 # ---------------------------------------------------------------------------------------------- Keras optimizers
 
 NEAR_ONE = OptimizerConfig("adam", beta_2=1 - 1e-7)
-PLAIN = [OptimizerConfig("adam", amsgrad=True), OptimizerConfig("sgd", momentum=0.9, nesterov=True, decay=0.01)]
+PLAIN = [
+    OptimizerConfig("adam", amsgrad=True),
+    OptimizerConfig("sgd", momentum=0.9, nesterov=True, decay=0.01),
+    OptimizerConfig("adamw", weight_decay=0.25, clipnorm=1.0, use_ema=True, ema_overwrite_frequency=2),
+    OptimizerConfig("nadam", schedule_decay=1.0, global_clipnorm=2.0, weight_decay=0.5),
+    OptimizerConfig("rmsprop", centered=True, momentum=0.5, schedule="cosine", warmup=0.2, found=Found(1, 1, 10)),
+    OptimizerConfig("adam", schedule="linear", final=0.5, loss_scale_factor=4.0, found=Found(1, 1, 10)),
+]
+# What Keras has no class for: a momentum schedule of one's own, a schedule, a warmup.
+OURS = [
+    OptimizerConfig("nadam"),
+    OptimizerConfig("adam", schedule="inverse_sqrt"),
+    OptimizerConfig("sgd", schedule="linear", warmup=0.1, found=Found(1, 1, 10)),
+    OptimizerConfig("rmsprop", warmup=0.1, found=Found(1, 1, 10)),
+]
 
 
 def hypers_of(config):
-    return {name: value for name, value in config.hypers.items() if name != "decay"}
+    moving = [hyper.name for hyper in schedules.HYPERS]
+    return {name: value for name, value in config.hypers.items() if name not in moving}
 
 
 @pytest.mark.parametrize("builtin", ["auto", "always", "never"])
@@ -299,7 +417,10 @@ def test_to_keras_makes_a_fresh_optimizer_that_trains(config, builtin):
     for name, value in hypers_of(config).items():
         if name == "learning_rate" and config.schedule != "constant":
             continue  # in the schedule
+        if name == "schedule_decay" and builtin != "never":
+            continue  # which Keras' class has not
         assert given_back[name] == pytest.approx(value, rel=1e-6)
+    assert {name: given_back[name] for name in config.options} == config.options
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     model.compile(optimizer=made, loss="mse", run_eagerly=True)
     model.fit(np.eye(2), np.ones((2, 1)), verbose=0)
@@ -320,15 +441,48 @@ def test_to_keras_refuses(builtin):
     assert len(str(caught.value)) < 200
 
 
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    zip(OURS, ("no schedule_decay", "no inverse square root", "no warmup before a linear", "no warmup"), strict=True),
+    ids=repr,
+)
+def test_to_keras_takes_our_class_where_keras_has_none(config, reason):
+    made = config.to_keras()
+    assert type(made) is getattr(optimizers, config.rule.class_name)
+    with pytest.raises(ConfigError, match=rf"builtin='always'.*{reason}"):
+        config.to_keras(builtin="always")
+
+
+def test_steps_are_told_or_found():
+    config = OptimizerConfig("adam", schedule="cosine", found=Found(2, 32, 50))
+    assert config.to_keras().get_config()["learning_rate"]["config"]["decay_steps"] == 50
+    assert config.to_keras(70).get_config()["learning_rate"]["config"]["decay_steps"] == 70
+    assert "decay_steps=70" in config.to_code(70)
+    for made_of in ("to_keras", "to_code"):
+        for hypers in ({"schedule": "linear"}, {"schedule": "linear", "warmup": 0.1}):
+            with pytest.raises(ConfigError, match=r"length is not known: write steps=epochs \* ceil"):
+                getattr(OptimizerConfig("adam", **hypers), made_of)()
+
+
 @pytest.mark.parametrize("decay", [0.0, 0.125])
-@pytest.mark.parametrize("config", [*PLAIN, NEAR_ONE], ids=repr)
+@pytest.mark.parametrize("config", [*PLAIN, *OURS, NEAR_ONE], ids=repr)
 def test_code_makes_the_same_optimizer(config, decay):
     import keras
 
     import adamtune.optimizers
 
-    config = OptimizerConfig(config.optimizer, **hypers_of(config), decay=decay)
+    if config.schedule in ("constant", "inverse_time") and "warmup" not in config.hypers:
+        config = OptimizerConfig(config.optimizer, **hypers_of(config), **config.options, decay=decay)
     made = eval(config.to_code(), {"keras": keras, "adamtune": adamtune})
     again = config.to_keras()
     assert type(made) is type(again)
     assert made.get_config() | {"name": ""} == again.get_config() | {"name": ""}
+
+
+def test_arguments_may_be_positional_as_in_keras():
+    assert float(optimizers.Adam(0.5).learning_rate) == 0.5
+    assert optimizers.AdamW(0.5, 0.25).weight_decay == 0.25
+    assert optimizers.RMSprop(0.5, 0.75, 0.25).get_config()["momentum"] == 0.25
+    for arguments, hypers in (((0.5,), {"learning_rate": 0.5}), ((), {"lr": 0.5}), ((1.0,) * 9, {})):
+        with pytest.raises(TypeError):
+            optimizers.Adam(*arguments, **hypers)

@@ -111,6 +111,29 @@ def test_what_is_no_flag(value):
         FLAG.check(value)
 
 
+SHARE = positive("warmup", 0.0, low=1e-5, high=1e-1, tier=3, meaning="share", zero=True, most=1.0)
+LIMIT = positive("clipnorm", math.inf, low=1e-2, high=1e2, tier=4, meaning="limit")
+
+
+@pytest.mark.parametrize("value", [0, 0.5, 1, 5e-324])
+def test_a_share_may_be_all(value):
+    assert SHARE.check(value) == value
+
+
+@pytest.mark.parametrize("value", [1 + 1e-15, 2, math.inf, -1e-300, math.nan])
+def test_a_share_is_no_more_than_all(value):
+    with pytest.raises(ConfigError, match="expected 1 >= warmup >= 0"):
+        SHARE.check(value)
+
+
+def test_no_limit_is_an_infinite_one():
+    assert LIMIT.check(math.inf) == LIMIT.carry(math.inf) == LIMIT.uncarry(math.inf) == math.inf
+    assert LIMIT.check(1e300) == 1e300
+    for value in (0, -1, -math.inf, math.nan, None, "inf"):
+        with pytest.raises(ConfigError, match="expected clipnorm > 0"):
+            LIMIT.check(value)
+
+
 def nested(depth):
     value = []
     for _ in range(depth):

@@ -1,20 +1,25 @@
 """Many configs, one compiled program.
 
 An engine has lanes. The tuning loop loads configs into them, calls `tick()` (one epoch of every lane), reads
-`reports()` and frees the lanes whose trials ended. It never sees a backend. There are two engines: stacked lanes, and
-one trial at a time through `model.fit`.
+`reports()` and frees the lanes whose trials ended. It never sees a backend. There are two engines: lanes of a compiled
+program, and one trial at a time through `model.fit`. `Programs` opens those that a study needs.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
+import keras
+
+from adamtune import optimizers
 from adamtune.config import OptimizerConfig
-from adamtune.engine.lanes import Plan
-from adamtune.engine.program import NotStackable, Report, Stream
+from adamtune.engine.feed import Feed
+from adamtune.engine.lanes import LaneEngine
+from adamtune.engine.one_by_one import OneByOne
+from adamtune.engine.plan import BACKENDS, Plan
+from adamtune.engine.program import Forward, NotStackable, Program, Report, Strategy, Stream, Structure
 from adamtune.optimizers._rule import Rule
 from adamtune.tasks.task import Task
 
@@ -58,30 +63,72 @@ class Engine(Protocol):
         ...
 
 
-def device() -> str:
-    """The device training will run on, in words: "CPU (2 cores)" or "GPU (name)"."""
-    import keras
+class Programs:
+    """The programs of a study, opened when they are first needed: one compiled training a rule, lanes a rule and pass.
 
-    if keras.backend.backend() == "tensorflow":
-        from adamtune.engine import tensorflow_lanes
+    Parameters
+    ----------
+    task : Task
+    plan : Plan
+    streams : sequence of Stream
+        The chance of each pass.
+    structure : Structure
+        What programs do in a step besides their rule.
+    """
 
-        name = tensorflow_lanes.device()
-    else:
-        name = "CPU"
-    return f"CPU ({os.cpu_count()} cores)" if name == "CPU" else name
+    def __init__(self, task: Task, plan: Plan, streams: Sequence[Stream], structure: Structure) -> None:
+        self.task, self.plan, self.streams, self.structure = task, plan, streams, structure
+        self._backend = BACKENDS[keras.backend.backend()]() if plan.strategy != "one_by_one" else None
+        self._feed: Feed | None = None
+        self._programs: dict[str, Program] = {}
+        self._engines: dict[tuple[str, int], Engine] = {}
 
+    def __call__(self, rule: str, number: int = 0) -> Engine:
+        """The engine of that rule and pass, always the same one."""
+        key = (rule, number)
+        if key not in self._engines:
+            stream = self.streams[number]
+            self._engines[key] = self._open(optimizers.get(rule), stream, self.task.build(stream.seed))
+        return self._engines[key]
 
-def make(plan: Plan, task: Task, model: Any, rule: Rule, stream: Stream) -> tuple[Engine, Plan]:
-    """The engine of a plan, and the plan as it came out: what cannot be stacked goes one by one, with the reason."""
-    if plan.strategy == "stacked":
-        from adamtune.engine.tensorflow_lanes import TensorFlowLanes
+    def settle(self, rule: str) -> Plan:
+        """Compile the first program, and give up strategies that the model does not bear; returns the plan now."""
+        while self.plan.strategy != "one_by_one":
+            try:
+                self(rule).compile()  # type: ignore[attr-defined]
+                break
+            except NotStackable as problem:
+                self._engines.clear()
+                self._programs.clear()
+                self._feed = None
+                if self.plan.strategy == "stacked":
+                    self.plan = replace(self.plan, strategy="looped", reason=str(problem))
+                else:
+                    self.plan = self.plan.one_by_one(str(problem))
+        return self.plan
 
-        engine = TensorFlowLanes(task, model, rule, plan.lanes, stream)
-        try:
-            engine.compile()
-            return engine, plan
-        except NotStackable as operation:
-            plan = replace(plan, strategy="one_by_one", lanes=1, reason=f"TensorFlow cannot stack {operation}")
-    from adamtune.engine.one_by_one import OneByOne
+    def restart(self) -> None:
+        """Let every engine begin anew with its own stream."""
+        for (_, number), engine in self._engines.items():
+            stream = self.streams[number]
+            engine.restart(stream, self.task.build(stream.seed))
 
-    return OneByOne(task, model, stream), plan
+    @property
+    def n_programs(self) -> int:
+        """Training programs compiled so far."""
+        ours = sum(program.n_compiled for program in self._programs.values())
+        return ours or sum(engine.n_programs for engine in self._engines.values())
+
+    def _open(self, rule: Rule, stream: Stream, model: Any) -> Engine:
+        if self._backend is None or self.plan.strategy == "one_by_one":
+            return OneByOne(self.task, model, stream)
+        if self._feed is None:
+            singly = self.plan.strategy == "looped" and self._backend.LOOPED_SINGLY
+            self._feed = Feed(self.task, self._backend, self.plan.rows_at_once, singly)
+        if rule.name not in self._programs:
+            strategy: Strategy = "looped" if self.plan.strategy == "looped" else "stacked"
+            forward = Forward(model, self.task)
+            self._programs[rule.name] = Program(
+                forward, rule, self.structure, strategy, self.task.batch_size, self._backend
+            )
+        return LaneEngine(self.task, model, self._programs[rule.name], self._feed, self.plan.lanes, stream)

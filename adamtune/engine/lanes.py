@@ -1,133 +1,171 @@
-"""How many lanes, and by which strategy: a written rule, not a stopwatch.
+"""Lanes: seats in a compiled program; trials are loaded into them, trained a tick at a time, read and freed.
 
-Strategy and count decide which trials meet in a tick, so they must not depend on how busy the machine is: the same
-study on the same machine resolves to the same numbers, and a resumed one keeps what was stored.
+This is the engine the tuning loop sees. It keeps what is on the device (the lanes' arrays) together with what is known
+of them here: who sits where, how old they are, what they were judged.
 """
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass
+import time
+from collections.abc import Mapping
 from typing import Any
 
-import keras
 import numpy as np
 
-from adamtune.errors import SettingError
-from adamtune.optimizers._rule import Rule
+from adamtune.config import OptimizerConfig
+from adamtune.engine.feed import Feed, first
+from adamtune.engine.program import JUDGED_AT_ONCE, Forward, Program, Report, Stream, report, row
 from adamtune.tasks.task import Task
 
-# More lanes than this gain little on two CPU cores: an epoch of digits (9,000 weights) took 15 ms of CPU time in 1
-# lane, 7.1 a lane in 8, 4.8 in 32, 4.1 in 64. A GPU has room for more.
-_MOST_ON_CPU, _MOST_ON_GPU = 32, 256
-# On a CPU a large network is arithmetic, which lanes do not make less: 235,000 weights took 375 ms of CPU time for an
-# epoch of 12,000 rows in 1 lane, 294 a lane in 4, 297 in 8, 291 in 16. More lanes are more idle seats at the end.
-_LARGE, _MOST_FOR_LARGE = 100_000, 4
-# A sampler that learns must not be asked too much at once: with 64 lanes before anything is told, TPE is random search
-# (mean best of 64 trials 0.054 with 1 lane, 0.075 with 8, 0.103 with 32, 0.141 with 64).
-_LEARNER_LEAST, _LEARNER_SHARE = 8, 8
-# Share of the machine's memory that lanes may take; the rest is the user's and the temporary arrays'.
-_MEMORY_SHARE = 0.25
-# Arrays of a weight's size alive at once in a step, besides its slots: weight, gradient, their new values, one
-# temporary.
-_COPIES = 5
+# Batches that a probe times, after one that it does not.
+_PROBED = 3
 
 
-@dataclass(frozen=True)
-class Plan:
-    """How trials will be trained.
+class LaneEngine:
+    """An engine of `n_lanes` seats; see `adamtune.engine.Engine` for the contract.
 
     Parameters
     ----------
-    strategy : {"stacked", "one_by_one"}
-    lanes : int
-    reason : str
-        Why not stacked, in words; empty for stacked.
-    device : str
-        Where, in words.
+    task : Task
+    model : keras.Model
+        With the initial weights of the stream.
+    program : Program
+        May be shared by several engines, each with a stream of its own.
+    feed : Feed
+    n_lanes : int
+    stream : Stream
     """
 
-    strategy: str
-    lanes: int
-    reason: str
-    device: str
+    def __init__(self, task: Task, model: Any, program: Program, feed: Feed, n_lanes: int, stream: Stream) -> None:
+        self.task, self.n_lanes, self.stream = task, n_lanes, stream
+        self.clock = 0
+        self._program, self._feed = program, feed
+        self._ages: dict[int, int] = {}
+        self._fresh = np.ones(n_lanes, bool)
+        self._hypers = np.tile(self._row(OptimizerConfig(program.rule.name)), (n_lanes, 1))
+        self._judged: list[Report] = []
+        self._start_from(model)
+        # Lanes that go through a program together: all of them, or each alone.
+        width = n_lanes if program.strategy == "stacked" else 1
+        self._groups = [range(first, first + width) for first in range(0, n_lanes, width)]
+        self._lanes = [program.empty(self._initial, width) for _ in self._groups]
 
-    def __str__(self) -> str:
-        what = f"{self.lanes} lanes" if self.strategy == "stacked" else "one trial at a time"
-        return f"{what} on {self.device}" + (f" ({self.reason})" if self.reason else "")
+    @property
+    def n_programs(self) -> int:
+        """How many training programs were compiled for this engine and those that share its program."""
+        return self._program.n_compiled
+
+    def compile(self) -> None:
+        """Compile both programs now; raises NotStackable when the model has an operation without a stacked form."""
+        training, judging = self._pieces(1)
+        self._program.backend.check(self._program.train, self._training(0, self._seeds(), *training))
+        self._program.backend.check(self._program.judge, (self._lanes[0], self._seeds(), *judging))
+
+    def load(self, configs: Mapping[int, OptimizerConfig]) -> None:
+        """Seat configs; each starts at the next tick from the stream's initial weights, with empty slots."""
+        for lane, config in configs.items():
+            self._hypers[lane] = self._row(config)
+            self._fresh[lane] = True
+            self._ages[lane] = 0
+
+    def tick(self) -> None:
+        """Train one epoch in every lane and judge it."""
+        numbers = {}
+        for group, lanes in enumerate(self._groups):
+            if len(self._groups) == 1 or any(lane in self._ages for lane in lanes):
+                numbers |= zip(lanes, self._epoch(group).T, strict=True)
+        self.clock += 1
+        self._judged = []
+        for lane in sorted(self._ages):
+            self._ages[lane] += 1
+            self._judged.append(report(self.task, lane, self._ages[lane], *numbers[lane]))
+
+    def reports(self) -> list[Report]:
+        """What each seated lane did in the last tick, in the order of lanes."""
+        return self._judged
+
+    def free(self, lanes: list[int]) -> None:
+        """Empty these seats. What is in them is not read again."""
+        for lane in lanes:
+            del self._ages[lane]
+
+    def restart(self, stream: Stream, model: Any) -> None:
+        """Go over to another stream, with the initial weights of `model`; frees every lane."""
+        self.stream, self.clock = stream, 0
+        self._ages.clear()
+        self._fresh[:] = True
+        self._start_from(model)
+
+    def initial_loss(self) -> float:
+        """The objective of the untrained model on the judging rows."""
+        untrained = self._program.empty(self._initial, len(self._groups[0]))
+        loss, metric = self._judge(untrained, self._seeds())[:, 0]
+        return report(self.task, 0, 0, 0.0, loss, metric).value
+
+    def weights(self, lane: int) -> list[np.ndarray]:
+        """The lane's model weights, in the order of `model.weights` without seed-generator states."""
+        width = len(self._groups[0])
+        forward, held = self._program.forward, self._lanes[lane // width]
+        pairs = [*zip(forward.weights, held.weights, strict=True), *zip(forward.state, held.state, strict=True)]
+        found = {variable.path: _numbers(value)[lane % width] for variable, value in pairs}
+        return [found[v.path] for v in forward.model.weights if v.path in found]
+
+    def seconds_a_tick(self) -> float:
+        """How long a tick takes, judged by a few batches; whoever sits in a lane starts anew."""
+        for n in (1, _PROBED):
+            training, judging = self._pieces(n)
+            began = time.perf_counter()
+            self._lanes[0], seeds, loss = self._program.train(*self._training(0, self._seeds(), *training))
+            _numbers(loss)
+            trained = time.perf_counter()
+            _numbers(self._program.judge(self._lanes[0], seeds, *judging))
+            judged = time.perf_counter()
+        self._fresh[:] = True
+        of_train = self.task.steps_per_epoch(self.stream.split.n_train) / training[2].sum()
+        of_judge = -(-len(self.stream.split.valid) // JUDGED_AT_ONCE) / judging[2].sum()
+        return len(self._groups) * (of_train * (trained - began) + of_judge * (judged - trained))
+
+    def _row(self, config: OptimizerConfig) -> np.ndarray:
+        steps = self.task.epochs * self.task.steps_per_epoch(self.stream.split.n_train)
+        return np.asarray(row(config, steps), self._program.dtype)
+
+    def _pieces(self, n: int) -> tuple[Any, Any]:
+        """The first `n` batches that train and the first `n` that judge."""
+        return (
+            first(self._feed.training(self.stream.order(0)), n),
+            first(self._feed.judging(self.stream.split.valid), n),
+        )
+
+    def _start_from(self, model: Any) -> None:
+        self._initial = self._program.initial(Forward(model, self.task))
+
+    def _epoch(self, group: int) -> np.ndarray:
+        """Train one epoch of these lanes; their training loss, validation loss and metric, (3, lanes)."""
+        lanes, order = self._groups[group], self.stream.order(self.clock)
+        seeds, losses = self._seeds(), []
+        for batches in self._feed.training(order):
+            self._lanes[group], seeds, loss = self._program.train(*self._training(group, seeds, *batches))
+            self._fresh[lanes] = False
+            losses.append(loss)  # read when all is under way: reading waits for the device
+        train_loss = np.sum([_numbers(loss) for loss in losses], axis=0) / len(order)
+        return np.vstack([train_loss, self._judge(self._lanes[group], seeds)])
+
+    def _training(self, group: int, seeds: Any, rows: Any, order: Any, counts: Any) -> tuple[Any, ...]:
+        # Indexing by a range copies: a backend may still be reading when the next tick is prepared.
+        lanes = self._groups[group]
+        return self._lanes[group], self._fresh[lanes], self._hypers[lanes], self._initial, seeds, rows, order, counts
+
+    def _judge(self, lanes: Any, seeds: Any) -> np.ndarray:
+        """Means over the judging rows of loss and metric, (2, lanes)."""
+        valid = self.stream.split.valid
+        sums = [self._program.judge(lanes, seeds, *batches) for batches in self._feed.judging(valid)]
+        return np.sum([_numbers(each) for each in sums], axis=0) / len(valid)
+
+    def _seeds(self) -> tuple[Any, ...]:
+        generators = self._program.forward.seeds
+        states = self.stream.masks(self.clock, len(generators))
+        return tuple(s.astype(v.dtype) for s, v in zip(states, generators, strict=True))
 
 
-def plan(task: Task, model: Any, rule: Rule, asked: int | str, n_trials: int, learns: bool, device: str) -> Plan:
-    """Choose strategy and number of lanes.
-
-    Parameters
-    ----------
-    asked : int or "auto"
-        A number of lanes is taken as it is.
-    n_trials : int
-        How many trials the study has in all.
-    learns : bool
-        Whether the sampler learns from what it is told.
-    device : str
-        Name of the device, "CPU..." for a processor.
-    """
-    if asked != "auto" and (isinstance(asked, bool) or not isinstance(asked, int) or asked < 1):
-        raise SettingError(f"lanes={asked!r}: expected 'auto' or a whole number of at least 1.")
-    reason = why_not_stacked(model, device)
-    if reason:
-        return Plan("one_by_one", 1, reason, device)
-    if asked != "auto":
-        return Plan("stacked", int(asked), "", device)
-    most = _MOST_ON_GPU
-    if device.startswith("CPU"):
-        most = _MOST_FOR_LARGE if model.count_params() > _LARGE else _MOST_ON_CPU
-    if learns:
-        most = min(most, max(_LEARNER_LEAST, n_trials // _LEARNER_SHARE))
-    most = min(most, max(1, n_trials))
-    fits = int(_MEMORY_SHARE * memory() // lane_bytes(task, model, rule))
-    return Plan("stacked", 2 ** int(np.log2(max(1, min(most, fits)))), "", device)
-
-
-def why_not_stacked(model: Any, device: str) -> str:
-    """The reason why this model's trials run one by one through `model.fit`, or "" when lanes can take it."""
-    if keras.backend.backend() != "tensorflow":
-        return f"lanes on the {keras.backend.backend()} backend are not there yet"
-    for method in ("train_step", "test_step", "compute_loss", "fit", "evaluate"):
-        if getattr(type(model), method) is not getattr(keras.Model, method):
-            return f"the model has its own {method}"
-    if model.dtype_policy.name.startswith("mixed") or any(
-        layer.dtype_policy.name.startswith("mixed") for layer in model.layers
-    ):
-        return "mixed precision in lanes is not there yet"
-    for layer in model._flatten_layers():
-        if isinstance(layer, _CONVOLUTIONS):
-            return f"the layer {layer.name!r} is a convolution, which lanes do not take yet"
-    kinds = {weight.dtype for weight in model.trainable_variables}
-    if kinds - {"float32", "float64"} or len(kinds) > 1:
-        return f"weights of {' and '.join(sorted(kinds))} in lanes are not there yet"
-    if any(weight.constraint is not None for weight in model.trainable_variables):
-        return "weight constraints in lanes are not there yet"
-    return ""
-
-
-_CONVOLUTIONS = tuple(
-    getattr(keras.layers, name) for name in dir(keras.layers) if name.startswith(("Conv", "Depthwise", "Separable"))
-)
-
-
-def lane_bytes(task: Task, model: Any, rule: Rule) -> int:
-    """An estimate of the memory one lane takes: weights, slots and the activations of a batch, forth and back."""
-    weights = sum(int(np.prod(weight.shape)) for weight in model.weights)
-    widths = [_size(getattr(layer, "output", None)) for layer in model._flatten_layers()]
-    activations = 2 * task.batch_size * sum(widths)
-    return max(1, 4 * (weights * (_COPIES + len(rule.slots)) + activations))
-
-
-def memory() -> int:
-    """Bytes of memory in this machine."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def _size(output: Any) -> int:
-    shape = getattr(output, "shape", None)
-    return int(np.prod([n or 1 for n in shape[1:]])) if shape else 0
+def _numbers(values: Any) -> np.ndarray:
+    return np.asarray(values).astype("float64")

@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import keras
 import numpy as np
 
 from adamtune.config import OptimizerConfig
-from adamtune.engine.program import Forward, Report, Stream, report, rows
-from adamtune.tasks.task import Task
+from adamtune.engine.program import Forward, Report, Stream, report
+from adamtune.tasks.inputs import LARGE
+from adamtune.tasks.task import Task, encode_targets
 
 
 class OneByOne:
@@ -33,7 +35,9 @@ class OneByOne:
         self.clock = 0
         self.n_programs = 0
         self._model = model
-        self._rows = rows(task)
+        self._y = encode_targets(task.data, task.loss)
+        # Training weights carry the class weights, judging ones do not, as in `model.fit`.
+        self._weights = task.data.training_weight(np.arange(len(task.data.x))), task.data.weight
         self._generators = Forward(model, task).seeds
         self._age: int | None = None
         self._judged: list[Report] = []
@@ -45,11 +49,10 @@ class OneByOne:
             raise ValueError(f"there is one lane, 0; got {sorted(configs)}")
         for config in configs.values():
             self._model.set_weights(self._initial)
-            self._model.compile(
-                optimizer=config.to_keras(builtin=self.builtin),
-                loss=self.task.loss,
-                metrics=self.task.metrics,
-            )
+            optimizer = config.to_keras(self._steps, builtin=self.builtin)
+            # `fit` ends with putting averaged weights in place; here it ends an epoch, not the training.
+            optimizer.finalize_variable_values = lambda variables: None
+            self._model.compile(optimizer=optimizer, loss=self.task.loss, metrics=self.task.metrics)
             self.n_programs += 1
             self._age = 0
 
@@ -62,17 +65,17 @@ class OneByOne:
         self._judged = []
         if self._age is None:
             return
-        kept = self._rows
+        training = fit_arguments(self.task, order, self._y, self._weights[0])
+        judging = fit_arguments(self.task, valid, self._y, self._weights[1])
         history = self._model.fit(
-            kept.x[order],
-            kept.y[order],
-            sample_weight=None if kept.train_weight is None else kept.train_weight[order],
-            batch_size=self.task.batch_size,
+            **training,
             epochs=1,
             shuffle=False,
             verbose=0,
-            validation_data=self._judging(valid),
-            validation_batch_size=self.task.batch_size,
+            validation_data=tuple(judging[name] for name in ("x", "y", "sample_weight") if name in judging)
+            if "y" in judging
+            else judging["x"],
+            validation_batch_size=judging["batch_size"],
         ).history
         self._age += 1
         metric = history[f"val_{self.task.metric.name}"][-1] if self.task.metric is not None else 0.0
@@ -95,16 +98,9 @@ class OneByOne:
     def initial_loss(self) -> float:
         """The objective of the untrained model on the judging rows."""
         self._model.set_weights(self._initial)
-        self._model.compile(
-            loss=self.task.loss,
-            metrics=self.task.metrics,
-        )
-        judged = self._model.evaluate(
-            *self._judging(self.stream.split.valid),
-            batch_size=self.task.batch_size,
-            verbose=0,
-            return_dict=True,
-        )
+        self._model.compile(loss=self.task.loss, metrics=self.task.metrics)
+        judging = fit_arguments(self.task, self.stream.split.valid, self._y, self._weights[1])
+        judged = self._model.evaluate(**judging, verbose=0, return_dict=True)
         metric = judged[self.task.metric.name] if self.task.metric is not None else 0.0
         return report(self.task, 0, 0, 0.0, judged["loss"], metric).value
 
@@ -113,10 +109,36 @@ class OneByOne:
         skipped = {variable.path for variable in self._generators}
         return [np.asarray(v) for v in self._model.weights if v.path not in skipped]
 
-    def _judging(self, valid: np.ndarray) -> tuple[Any, ...]:
-        weight = self._rows.valid_weight
-        return (
-            self._rows.x[valid],
-            self._rows.y[valid],
-            *([] if weight is None else [weight[valid]]),
-        )
+    def finish(self) -> None:
+        """End the training: where the optimizer averages weights, the averages take their place."""
+        optimizer = self._model.optimizer
+        type(optimizer).finalize_variable_values(optimizer, self._model.trainable_variables)
+
+    @property
+    def _steps(self) -> int:
+        return self.task.epochs * self.task.steps_per_epoch(self.stream.split.n_train)
+
+
+class Batches(keras.utils.PyDataset):
+    """Rows by the batch, for data of which a second copy might not fit the memory."""
+
+    def __init__(self, task: Task, index: np.ndarray, y: np.ndarray, weight: np.ndarray | None) -> None:
+        super().__init__()
+        self._task, self._index, self._y, self._weight = task, index, y, weight
+
+    def __len__(self) -> int:
+        return -(-len(self._index) // self._task.batch_size)
+
+    def __getitem__(self, number: int) -> tuple[np.ndarray, ...]:
+        size = self._task.batch_size
+        index = self._index[number * size : (number + 1) * size]
+        rows = (self._task.data.x.take(index), self._y[index])
+        return rows if self._weight is None else (*rows, self._weight[index])
+
+
+def fit_arguments(task: Task, index: np.ndarray, y: np.ndarray, weight: np.ndarray | None) -> dict[str, Any]:
+    """Those rows as arguments of `fit` and `evaluate`: arrays, or batch by batch where they are large or on disk."""
+    if task.data.x.on_disk or task.data.x.nbytes > LARGE:
+        return {"x": Batches(task, index, y, weight), "batch_size": None}
+    rows = {"x": task.data.x.take(index), "y": y[index], "batch_size": task.batch_size}
+    return rows if weight is None else rows | {"sample_weight": weight[index]}

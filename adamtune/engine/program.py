@@ -1,34 +1,79 @@
-"""Program: one tick of training for one rule and one model, and the stream of chance that all its lanes share.
+"""Program: the compiled training of one rule and one model, for as many lanes as are loaded into it.
 
 All lanes of a program see the same rows in the same order, the same dropout masks and the same initial weights
 (common random numbers), so trials of the same ticks differ only by their hypers. That chance is the `Stream`: a pure
 function of (seed, tick). It is data to the program, so another seed or another split of the same sizes compiles
 nothing.
 
-This file is what both backends share. It turns a Keras model and a Rule into pure functions over `keras.ops`; how many
-lanes run through them at once is the backend file's business.
+Everything here is pure functions over `keras.ops`, the same for every backend. What a backend has to add is small (its
+gradient, its map over lanes, its compiler) and stands in its own file, see `Backend`. There are two strategies:
+stacked lanes go through each operation of the program together; looped ones through a program for one lane, one after
+the other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal, NamedTuple, Protocol
 
+import keras
 import numpy as np
 from keras import ops
 
-from adamtune.config import OptimizerConfig
 from adamtune.errors import LaneStatus
+from adamtune.optimizers import gradients as stages
 from adamtune.optimizers import schedules
 from adamtune.optimizers._rule import Rule
-from adamtune.tasks.data import Split
-from adamtune.tasks.task import Task, encode_targets
+from adamtune.tasks.splits import Split
+from adamtune.tasks.task import Task
+
+Strategy = Literal["stacked", "looped"]
 
 # What chance is drawn for, so that order and masks of the same tick do not share numbers.
 _ORDER, _MASKS = 0, 1
+# Judging rows that pass through all lanes at once: large enough that the loop costs nothing, small enough that the
+# activations of 32 lanes of a 512-unit network stay under 100 MB.
+JUDGED_AT_ONCE = 1024
+# The dynamic scale of keras.optimizers.LossScaleOptimizer: where it starts, and after how many good steps it doubles.
+_FIRST_SCALE, _GOOD_STEPS = 2.0**15, 2000
+
+
+class Backend(Protocol):
+    """What a backend's file offers (it is a module)."""
+
+    def device(self) -> str:
+        """The device training will run on, in words."""
+        ...
+
+    def place(self, array: np.ndarray) -> Any:
+        """The array on the device."""
+        ...
+
+    def compiled(self, function: Callable, donates: bool = False) -> Callable:
+        """The function compiled; where it donates, the memory of its first argument is given away."""
+        ...
+
+    def check(self, compiled: Callable, arguments: tuple[Any, ...]) -> None:
+        """Compile for these arguments now; raises NotStackable when an operation has no stacked form."""
+        ...
+
+    def gradient(self, function: Callable, values: Any) -> tuple[Any, Any]:
+        """What `function(values) -> (loss, extra)` returns beside the loss, and the loss's gradient by `values[0]`."""
+        ...
+
+    def stacked(self, function: Callable, values: Any) -> Any:
+        """`function` of each lane's slice of `values`, all lanes going through each operation together."""
+        ...
+
+    def stacked_gradients(self, function: Callable, values: Any) -> tuple[Any, Any]:
+        """`gradient` of each lane's slice, all lanes together."""
+        ...
+
+    def loop(self, function: Callable, values: Any) -> Any:
+        """`function`, which returns one number, of each lane's slice of `values`, one after the other."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -47,8 +92,7 @@ class Stream:
 
     def order(self, tick: int) -> np.ndarray:
         """The training rows in the order of that tick, int32 of shape (n_train,)."""
-        rng = np.random.default_rng([self.seed, _ORDER, tick])
-        return rng.permutation(self.split.train).astype(np.int32)
+        return self.split.order(np.random.default_rng([self.seed, _ORDER, tick]), tick)
 
     def masks(self, tick: int, n_generators: int) -> np.ndarray:
         """States for the model's seed generators at the start of that tick, shape (n_generators, 2)."""
@@ -69,7 +113,7 @@ class Report:
     ----------
     lane : int
     epoch : int
-        The trial's own age: epochs it has trained, from 1.
+        The trial's own age in this program: epochs it has trained, from 1.
     value : float
         The objective; not finite when it diverged.
     status : LaneStatus
@@ -101,12 +145,6 @@ def report(task: Task, lane: int, epoch: int, train: float, val: float, metric: 
         float(val),
         float(metric) if task.metric is not None else None,
     )
-
-
-def hyper_row(rule: Rule, config: OptimizerConfig) -> list[float]:
-    """A config as numbers in the order of the rule's hypers and the schedules'."""
-    values = config.hypers
-    return [hyper.carry(values.get(hyper.name, hyper.default)) for hyper in rule.hypers + schedules.HYPERS]
 
 
 class Forward:
@@ -160,58 +198,340 @@ class Forward:
         return ops.mean(ops.cast(values, self.loss.dtype))
 
 
-def update(
-    rule: Rule,
-    gradients: Sequence[Any],
-    weights: Sequence[Any],
-    slots: Sequence[tuple[Any, ...]],
-    hypers: Any,
-    iterations: Any,
-) -> tuple[tuple[Any, ...], tuple[tuple[Any, ...], ...]]:
-    """One step of the rule for every weight of every lane.
+class Lanes(NamedTuple):
+    """All that lanes remember; every array begins with the lane axis. What a program does not need is empty."""
 
-    Parameters
-    ----------
-    gradients, weights : sequences of arrays of shape (lanes, *shape)
-    slots : per weight, a tuple of arrays of its shape
-    hypers : array of shape (lanes, n_hypers), columns as in `hyper_row`
-    iterations : array of shape (lanes,)
-        Updates each lane has done before this one.
-    """
-    names = [hyper.carried_name for hyper in rule.hypers + schedules.HYPERS]
-    columns = {name: hypers[:, i] for i, name in enumerate(names)}
-    columns["learning_rate"] = schedules.learning_rate(SimpleNamespace(**columns), iterations)
-    t = iterations + 1
+    weights: tuple[Any, ...]
+    slots: tuple[tuple[Any, ...], ...]  # of each weight
+    state: tuple[Any, ...]
+    scalars: tuple[Any, ...]  # the rule's memory of the whole optimizer
+    calls: Any  # batches each lane has trained
+    sums: tuple[Any, ...]  # gradients that wait to be applied together
+    averages: tuple[Any, ...]  # of the weights
+    scale: tuple[Any, ...]  # of the loss, and good steps since it changed
 
-    @cache
-    def against(rank: int) -> tuple[SimpleNamespace, Any]:
-        """The hypers and t for weights of that rank; made once, because each reshape is an operation in every step."""
-        shape = (-1,) + (1,) * rank
-        return SimpleNamespace(**{name: ops.reshape(c, shape) for name, c in columns.items()}), ops.reshape(t, shape)
 
-    def one(gradient: Any, weight: Any, slot: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
-        return rule.update(gradient, weight, slot, *against(len(weight.shape) - 1))
+class Rows(NamedTuple):
+    """Rows on the device: inputs, targets as the loss wants them, and weights or None."""
 
-    updated = [one(*each) for each in zip(gradients, weights, slots, strict=True)]
-    return tuple(weight for weight, _ in updated), tuple(slot for _, slot in updated)
+    x: Any
+    y: Any
+    train_weight: Any
+    valid_weight: Any
 
 
 @dataclass(frozen=True)
-class Rows:
-    """The rows a program keeps on its device: inputs, targets as the loss wants them, weights or None."""
+class Structure:
+    """What a program does in a step besides the rule; the numbers of each are values.
 
-    x: np.ndarray
-    y: np.ndarray
-    train_weight: np.ndarray | None
-    valid_weight: np.ndarray | None
+    Parameters
+    ----------
+    stages : frozenset of str
+        Among "weight_decay", "clipvalue", "clipnorm", "global_clipnorm", "accumulation", "overwriting" (of the weights
+        by their moving average) and "loss_scale".
+    """
+
+    stages: frozenset[str] = frozenset()
+
+    def __contains__(self, stage: str) -> bool:
+        return stage in self.stages
 
 
-def rows(task: Task) -> Rows:
-    """The task's rows; training weights carry the class weights, judging ones do not (as in `model.fit`)."""
-    data = task.data
-    return Rows(
-        data.x,
-        encode_targets(data, task.loss),
-        data.training_weight(np.arange(len(data.x))),
-        data.weight,
-    )
+_CLIPS = frozenset(hyper.name for hyper in stages.CLIPS)
+# Columns of a program beside those of the rule, with the number that leaves things as they are.
+_OPTION_COLUMNS = ("gradient_accumulation_steps", "ema_momentum", "ema_overwrite_frequency")
+
+
+def columns(rule: Rule) -> tuple[str, ...]:
+    """Names of a lane's numbers in the order of `row`."""
+    return (*rule.columns, *_OPTION_COLUMNS)
+
+
+def row(config: Any, steps: int) -> list[float]:
+    """A config as the numbers of a lane, for a training of so many steps."""
+    options = config.options
+    return [
+        *config.row(steps),
+        float(options.get("gradient_accumulation_steps") or 1),
+        float(options.get("ema_momentum", 0.99)),
+        float(options.get("ema_overwrite_frequency") or np.inf) if options.get("use_ema") else np.inf,
+    ]
+
+
+class Program:
+    """Training and judging for lanes of one rule, each compiled once.
+
+    Parameters
+    ----------
+    forward : Forward
+    rule : Rule
+    structure : Structure
+    strategy : {"stacked", "looped"}
+    batch_size : int
+    backend : Backend
+
+    Notes
+    -----
+    `train` and `judge` take rows that lie on the device and an order of them. They go through the order in whole
+    batches and then, at most once, in the short batch that is left: a second static shape in the same program, never
+    padding. How many batches they take is data, so a part of the rows, one block of many, compiles nothing.
+    """
+
+    def __init__(
+        self, forward: Forward, rule: Rule, structure: Structure, strategy: Strategy, batch_size: int, backend: Backend
+    ) -> None:
+        self.forward, self.rule, self.structure = forward, rule, structure
+        self.strategy, self.batch_size, self.backend = strategy, batch_size, backend
+        self.dtype = keras.backend.standardize_dtype(forward.weights[0].dtype)
+        self.columns = columns(rule)
+        self._decays = "weight_decay" in structure or "weight_decay" in self._own_names
+        self.n_compiled = 0
+        self.train = backend.compiled(self._train, donates=True)
+        self.judge = backend.compiled(self._judge)
+
+    def initial(self, forward: Forward) -> Lanes:
+        """What one lane of that model holds before its first step, without the lane axis."""
+        weights = tuple(ops.convert_to_tensor(variable) for variable in forward.weights)
+        zeros = tuple(ops.zeros_like(w) for w in weights)
+        number = lambda value: ops.convert_to_tensor(value, dtype=self.dtype)  # noqa: E731
+        return Lanes(
+            weights=weights,
+            slots=tuple(tuple(zero for _ in self.rule.slots) for zero in zeros),
+            state=tuple(ops.convert_to_tensor(variable) for variable in forward.state),
+            scalars=tuple(number(value) for _, value in self.rule.scalars),
+            calls=number(0.0),
+            sums=zeros if "accumulation" in self.structure else (),
+            averages=zeros if "overwriting" in self.structure else (),
+            scale=(number(_FIRST_SCALE), number(0.0)) if "loss_scale" in self.structure else (),
+        )
+
+    def empty(self, initial: Lanes, n_lanes: int) -> Lanes:
+        """`n_lanes` lanes that hold `initial`."""
+        return keras.tree.map_structure(lambda value: ops.repeat(value[None], n_lanes, axis=0), initial)
+
+    # --------------------------------------------------------------------------------------------- training
+
+    def _train(
+        self,
+        lanes: Lanes,
+        fresh: Any,
+        hypers: Any,
+        initial: Lanes,
+        seeds: tuple[Any, ...],
+        rows: Rows,
+        order: Any,
+        counts: Any,
+    ) -> tuple[Lanes, tuple[Any, ...], Any]:
+        """Lanes after the batches that `counts` says; the seeds; each lane's sum of losses over rows, (lanes,)."""
+        self.n_compiled += 1  # runs when the program is traced, not when it is called
+        lanes = self._reset(lanes, fresh, initial)
+        values = SimpleNamespace(**{name: hypers[:, i] for i, name in enumerate(self.columns)})
+        n_steps = -(-order.shape[0] // self.batch_size)
+        rates = self._rates(values, lanes.calls, n_steps)
+        numbers = self._numbers(values, {len(w.shape) - 1 for w in lanes.weights})
+
+        def step(i: Any, carry: Any, start: Any, size: int) -> Any:
+            lanes, seeds, total = carry
+            index = ops.slice(order, [start], [size])
+            # Skipped steps do not count: with a scaled loss the rate is known only now.
+            rate = schedules.learning_rate(values, lanes.calls) if "loss_scale" in self.structure else rates[i]
+            lanes, seeds, loss = self._step(lanes, values, numbers, rate, seeds, rows, index)
+            return lanes, seeds, total + size * loss
+
+        total = ops.zeros(fresh.shape[0], self.dtype)
+        return self._in_batches(step, (lanes, seeds, total), order, counts, self.batch_size)
+
+    def _in_batches(self, step: Callable, carry: Any, order: Any, counts: Any, size: int) -> Any:
+        """Whole batches from the start of the order, then the short one; `counts` says how many of each."""
+        if order.shape[0] <= size:  # one batch needs no loop, see Feed
+            return step(0, carry, 0, order.shape[0])
+        n_full, rest = divmod(order.shape[0], size)
+        if n_full:
+            carry = ops.fori_loop(0, counts[0], lambda i, carry: step(i, carry, i * size, size), carry)
+        if rest:
+            start = counts[0] * size
+            carry = ops.fori_loop(0, counts[1], lambda i, carry: step(i + counts[0], carry, start, rest), carry)
+        return carry
+
+    def _reset(self, lanes: Lanes, fresh: Any, initial: Lanes) -> Lanes:
+        # A fresh lane may hold NaN: choose, never multiply.
+        return keras.tree.map_structure(lambda new, old: _choose(fresh, new[None], old), initial, lanes)
+
+    def _rates(self, values: SimpleNamespace, calls: Any, n_steps: int) -> Any:
+        """The learning rate of every step that is to come, (n_steps, lanes): once a tick instead of once a step."""
+        to_come = ops.reshape(ops.arange(n_steps, dtype=self.dtype), (-1, 1))
+        return schedules.learning_rate(values, calls[None] + to_come)
+
+    def _numbers(self, values: SimpleNamespace, ranks: set[int]) -> dict[int, dict[str, Any]]:
+        """The rule's hypers shaped against weights of each rank; made once, for a reshape is an operation."""
+        names = [h.carried_name for h in self.rule.hypers if h.name != "learning_rate"]
+        return {rank: {name: _against(getattr(values, name), rank) for name in names} for rank in ranks}
+
+    def _step(
+        self,
+        lanes: Lanes,
+        values: SimpleNamespace,
+        numbers: dict[int, dict[str, Any]],
+        rate: Any,
+        seeds: tuple[Any, ...],
+        rows: Rows,
+        index: Any,
+    ) -> tuple[Lanes, tuple[Any, ...], Any]:
+        x, y = ops.take(rows.x, index, axis=0), ops.take(rows.y, index, axis=0)
+        weight = None if rows.train_weight is None else ops.take(rows.train_weight, index, axis=0)
+
+        def lane(slices: Any) -> Any:
+            weights, state, *scale = slices
+            loss, _, state, after = self.forward(weights, state, seeds, x, y, weight, training=True)
+            return (loss * scale[0] if scale else loss), (loss, state, after)
+
+        held = (lanes.weights, lanes.state, *lanes.scale[:1])
+        (loss, state, after), gradients = (
+            self.backend.stacked_gradients(lane, held)
+            if self.strategy == "stacked"
+            else _as_lane(self.backend.gradient(lane, _only(held)))
+        )
+        # Every lane drew the same numbers: the first one's generators stand for all.
+        seeds = tuple(value[0] for value in after)
+        lanes = self._update(lanes._replace(state=state), values, numbers, rate, gradients)
+        return lanes, seeds, ops.cast(loss, self.dtype)
+
+    def _update(
+        self,
+        lanes: Lanes,
+        values: SimpleNamespace,
+        numbers: dict[int, dict[str, Any]],
+        rate: Any,
+        gradients: Sequence[Any],
+    ) -> Lanes:
+        """One call of the optimizer in every lane, in the order of `keras.optimizers.Optimizer.apply`."""
+        before, done = lanes, lanes.calls
+        steps: list[Any] = []  # masks of the lanes whose weights move now; none: all
+        if "loss_scale" in self.structure:
+            scale = lanes.scale[0]
+            gradients = [g / _against(scale, len(g.shape) - 1) for g in gradients]
+            finite = _all_finite(gradients)
+            steps.append(finite)
+            lanes = lanes._replace(scale=_rescaled(*lanes.scale, finite))
+        if "accumulation" in self.structure:
+            wait = values.gradient_accumulation_steps
+            sums = tuple(s + g for s, g in zip(lanes.sums, gradients, strict=True))
+            due = ops.equal(ops.mod(done + 1, wait), 0)
+            steps.append(due)
+            gradients = [s / _against(wait, len(s.shape) - 1) for s in sums]
+            lanes = lanes._replace(sums=tuple(_choose(due, ops.zeros_like(s), s) for s in sums))
+            done = ops.floor(done / wait)
+        if self.structure.stages & _CLIPS:
+            gradients = stages.clip(gradients, values)
+        moved = self._apply_rule(lanes, values, numbers, rate, gradients, done + 1)
+        for mask in steps:
+            moved = keras.tree.map_structure(lambda new, old, m=mask: _choose(m, new, old), moved, _movable(lanes))
+        lanes = lanes._replace(weights=moved[0], slots=moved[1], scalars=moved[2], calls=lanes.calls + 1)
+        if "overwriting" in self.structure:
+            lanes = self._overwrite(lanes, values, done)
+        if "loss_scale" in self.structure:  # an overflow leaves everything but the scale as it was
+            kept = keras.tree.map_structure(lambda new, old: _choose(finite, new, old), lanes, before)
+            lanes = kept._replace(scale=lanes.scale, state=lanes.state)
+        return lanes
+
+    def _apply_rule(
+        self,
+        lanes: Lanes,
+        values: SimpleNamespace,
+        numbers: dict[int, dict[str, Any]],
+        rate: Any,
+        gradients: Sequence[Any],
+        t: Any,
+    ) -> tuple[Any, Any, Any]:
+        own = {name: getattr(values, name) for name in self._own_names}
+        h, scalars = self.rule.prepare(SimpleNamespace(**own, learning_rate=rate), lanes.scalars, t)
+        varying = {name: value for name, value in vars(h).items() if own.get(name) is not value}
+        shaped = {
+            rank: (SimpleNamespace(**fixed, **{k: _against(v, rank) for k, v in varying.items()}), _against(t, rank))
+            for rank, fixed in numbers.items()
+        }
+        weights, slots = [], []
+        for gradient, weight, slot in zip(gradients, lanes.weights, lanes.slots, strict=True):
+            h, own_t = shaped[len(weight.shape) - 1]
+            if self._decays:
+                weight = stages.decay(weight, h.learning_rate, values.weight_decay)
+            weight, slot = self.rule.update(gradient, weight, slot, h, own_t)
+            weights.append(weight)
+            slots.append(slot)
+        return tuple(weights), tuple(slots), scalars
+
+    @property
+    def _own_names(self) -> list[str]:
+        return [h.carried_name for h in self.rule.hypers if h.name != "learning_rate"]
+
+    def _overwrite(self, lanes: Lanes, values: SimpleNamespace, done: Any) -> Lanes:
+        momentum = ops.where(done > 0, values.ema_momentum, 0.0)
+        averages = tuple(stages.ema(*each, momentum) for each in zip(lanes.averages, lanes.weights, strict=True))
+        # Keras asks after the step whether the number of updates, counted before it, plus one is due.
+        due = ops.equal(ops.mod(done + 1, values.ema_overwrite_frequency), 0)
+        weights = tuple(_choose(due, a, w) for a, w in zip(averages, lanes.weights, strict=True))
+        return lanes._replace(averages=averages, weights=weights)
+
+    # ---------------------------------------------------------------------------------------------- judging
+
+    def _judge(self, lanes: Lanes, seeds: tuple[Any, ...], rows: Rows, order: Any, counts: Any) -> Any:
+        """Each lane's sums over the judging rows of loss and metric, (2, lanes)."""
+
+        def block(i: Any, totals: Any, start: Any, size: int) -> Any:
+            index = ops.slice(order, [start], [size])
+            x, y = ops.take(rows.x, index, axis=0), ops.take(rows.y, index, axis=0)
+            weight = None if rows.valid_weight is None else ops.take(rows.valid_weight, index, axis=0)
+
+            def lane(slices: Any) -> Any:
+                return self.forward(*slices, seeds, x, y, weight, training=False)[:2]
+
+            held = (lanes.weights, lanes.state)
+            loss, outputs = (
+                self.backend.stacked(lane, held) if self.strategy == "stacked" else _as_lane(lane(_only(held)))
+            )
+            return totals + size * ops.stack([ops.cast(loss, self.dtype), self._metric(y, outputs)])
+
+        totals = ops.zeros((2, lanes.calls.shape[0]), self.dtype)
+        return self._in_batches(block, totals, order, counts, min(JUDGED_AT_ONCE, order.shape[0]))
+
+    def _metric(self, y: Any, outputs: Any) -> Any:
+        if self.forward.metric is None:
+            return ops.zeros(outputs.shape[0], self.dtype)
+        mean = lambda lane: ops.cast(self.forward.mean_metric(y, lane), self.dtype)  # noqa: E731
+        # A loop, because Keras' argmax has no stacked form on TensorFlow; judging is short.
+        return self.backend.loop(mean, outputs) if self.strategy == "stacked" else _as_lane(mean(_only(outputs)))
+
+
+def _only(values: Any) -> Any:
+    """The slice of the one lane there is."""
+    return keras.tree.map_structure(lambda value: value[0], values)
+
+
+def _as_lane(results: Any) -> Any:
+    """What one lane returned, with the lane axis."""
+    return keras.tree.map_structure(lambda value: value[None], results)
+
+
+def _against(column: Any, rank: int) -> Any:
+    """Numbers of shape (lanes,) shaped to meet arrays of shape (lanes, ...) with `rank` more axes."""
+    return ops.reshape(column, (-1,) + (1,) * rank)
+
+
+def _choose(mask: Any, new: Any, old: Any) -> Any:
+    """`new` in the lanes of the mask, else `old`."""
+    return ops.where(_against(mask, len(old.shape) - 1), new, old)
+
+
+def _movable(lanes: Lanes) -> tuple[Any, Any, Any]:
+    return lanes.weights, lanes.slots, lanes.scalars
+
+
+def _all_finite(gradients: Sequence[Any]) -> Any:
+    each = [ops.all(ops.isfinite(g), axis=tuple(range(1, len(g.shape)))) for g in gradients]
+    return ops.all(ops.stack(each), axis=0)
+
+
+def _rescaled(scale: Any, good: Any, finite: Any) -> tuple[Any, Any]:
+    grown = ops.equal(good, _GOOD_STEPS - 1)
+    scale = ops.where(finite, ops.where(grown, 2.0 * scale, scale), 0.5 * scale)
+    return scale, ops.where(ops.logical_and(finite, ops.logical_not(grown)), good + 1, ops.zeros_like(good))

@@ -33,7 +33,7 @@ def names() -> list[str]:
     """The names of all optimizers, sorted.
 
     >>> names()
-    ['adam', 'sgd']
+    ['adam', 'adamw', 'nadam', 'rmsprop', 'sgd']
     """
     return list(_RULES)
 

@@ -13,9 +13,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
-from adamtune.optimizers import schedules
+from adamtune.hypers import Value
+from adamtune.optimizers import gradients, schedules
 from adamtune.optimizers._rule import Rule, find
 
 
@@ -36,39 +38,72 @@ class RuleOptimizer(keras.optimizers.Optimizer):
     """A Keras optimizer whose `update_step` is a Rule's; subclasses set `rule`."""
 
     rule: Rule
+    __signature__: inspect.Signature
 
-    def __init__(self, **arguments: Any) -> None:
+    def __init__(self, *positional: Any, **arguments: Any) -> None:
+        given = self.__signature__.bind(*positional, **arguments).arguments
         hypers = {hyper.name: hyper for hyper in self.rule.hypers}
-        base = {name: value for name, value in arguments.items() if name not in hypers}
-        rate = arguments.get("learning_rate", hypers["learning_rate"].default)
+        rate = given.pop("learning_rate", hypers["learning_rate"].default)
         # A schedule or a callable is Keras' business; a number is checked like every other hyper.
         if not callable(rate):
             rate = hypers["learning_rate"].check(rate)
+        values = {name: h.check(given.pop(name, h.default)) for name, h in hypers.items() if name != "learning_rate"}
+        # A weight decay is Keras' business too, with the rule's own default and bounds.
+        base = given | {name: value for name, value in values.items() if name in _BASE}
+        if base.get("weight_decay") is not None:
+            # TensorFlow's cast takes a Python float through float32, one of numpy as it is.
+            base["weight_decay"] = np.float64(gradients.WEIGHT_DECAY.check(base["weight_decay"]))
         super().__init__(learning_rate=rate, **base)
-        for name, hyper in hypers.items():
-            if name != "learning_rate":
-                setattr(self, name, hyper.check(arguments.get(name, hyper.default)))
+        for name, value in values.items():
+            if name not in _BASE:
+                setattr(self, name, value)
+        self._derived = SimpleNamespace()
 
     def build(self, variables: list[Any]) -> None:
-        """Create the rule's slots, one zero array per slot and variable."""
+        """Create the rule's slots, one zero array per slot and variable, and its scalars."""
         if self.built:
             return
         super().build(variables)
         self._slots = self.add_optimizer_variables(variables, list(self.rule.slots))
+        dtype = variables[0].dtype if variables else keras.config.floatx()
+        self._scalars = [
+            self.add_variable((), keras.initializers.Constant(value), dtype, "only_first_replica", name=name)
+            for name, value in self.rule.scalars
+        ]
+
+    def _hypers(self, learning_rate: Any, dtype: Any) -> SimpleNamespace:
+        """The hypers as `Rule.update` takes them."""
+        return SimpleNamespace(
+            **{
+                hyper.carried_name: ops.convert_to_tensor(hyper.carry(getattr(self, hyper.name)), dtype=dtype)
+                for hyper in self.rule.hypers
+                if hyper.name != "learning_rate" and hyper.name not in _BASE
+            },
+            learning_rate=ops.cast(learning_rate, dtype),
+        )
+
+    def _backend_update_step(self, grads: Any, trainable_variables: Any, learning_rate: Any) -> None:
+        """All the variables' steps, after what the rule does once for all of them."""
+        if self._scalars:
+            dtype = self._scalars[0].dtype
+            h = self._hypers(learning_rate, dtype)
+            before = tuple(ops.cast(scalar, dtype) for scalar in self._scalars)
+            prepared, after = self.rule.prepare(h, before, ops.cast(self.iterations + 1, dtype))
+            for scalar, value in zip(self._scalars, after, strict=True):
+                self.assign(scalar, value)
+            own = vars(h)
+            self._derived = SimpleNamespace(**{k: v for k, v in vars(prepared).items() if v is not own.get(k)})
+        super()._backend_update_step(grads, trainable_variables, learning_rate)
+        # They may belong to a graph that ends here.
+        self._derived = SimpleNamespace()
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """One step of the rule for one variable; Keras calls it."""
         dtype = variable.dtype
         index = self._get_variable_index(variable)
         slots = [slot[index] for slot in self._slots]
-        h = SimpleNamespace(
-            **{
-                hyper.carried_name: ops.convert_to_tensor(hyper.carry(getattr(self, hyper.name)), dtype=dtype)
-                for hyper in self.rule.hypers
-                if hyper.name != "learning_rate"
-            },
-            learning_rate=ops.cast(learning_rate, dtype),
-        )
+        derived = {name: ops.cast(value, dtype) for name, value in vars(self._derived).items()}
+        h = SimpleNamespace(**vars(self._hypers(learning_rate, dtype)) | derived)
         # `cast` reads a variable. `convert_to_tensor` may return the variable itself, and a rule that hands one slot's
         # old value on to the next would then hand on the new one.
         weight, new_slots = self.rule.update(
@@ -85,8 +120,9 @@ class RuleOptimizer(keras.optimizers.Optimizer):
 
     def get_config(self) -> dict[str, Any]:
         """Keras' config and the rule's hypers."""
-        own = {hyper.name: getattr(self, hyper.name) for hyper in self.rule.hypers[1:]}
-        return super().get_config() | own
+        config = super().get_config() | {hyper.name: getattr(self, hyper.name) for hyper in self.rule.hypers[1:]}
+        decay = config["weight_decay"]
+        return config | {"weight_decay": None if decay is None else float(decay)}
 
 
 @keras.saving.register_keras_serializable(package="adamtune")
@@ -98,39 +134,59 @@ class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
     Parameters
     ----------
     learning_rate : float
-        The rate at the start.
+        The rate at the start, or at the end of the warmup.
+    schedule : str, optional
+        One of `schedules.names()`. Default: "inverse_time" when `decay` is given, else "constant".
+    steps : int, optional
+        Number of updates of the training, for a schedule that ends with it and for a warmup.
     **hypers
-        The numbers of `schedules.HYPERS`; what is left out has its default.
+        The numbers of `schedules.HYPERS` that the schedule has; what is left out has its default.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown schedule or hyper, a value out of range, or `steps` missing where it is needed.
     """
 
-    def __init__(self, learning_rate: float, **hypers: Any) -> None:
+    def __init__(
+        self, learning_rate: float, schedule: str | None = None, steps: int | None = None, **hypers: Any
+    ) -> None:
         given = {find(name, schedules.HYPERS, "LearningRate").name: value for name, value in hypers.items()}
-        own = {hyper.name: hyper.check(given.get(hyper.name, hyper.default)) for hyper in schedules.HYPERS}
-        self._values = {"learning_rate": float(learning_rate), **own}
+        self.schedule, values = schedules.choose(schedule, given)
+        self.steps = steps
+        self.hypers: dict[str, Value] = {"learning_rate": float(learning_rate), **values}
+        self._row = schedules.row(self, steps)
 
     def __call__(self, step: Any) -> Any:
         """The rate after `step` updates."""
         dtype = keras.config.floatx()
-        h = SimpleNamespace(**{name: ops.convert_to_tensor(value, dtype=dtype) for name, value in self._values.items()})
+        numbers = dict(zip(schedules.COLUMNS, self._row, strict=True), learning_rate=self.hypers["learning_rate"])
+        h = SimpleNamespace(**{name: ops.convert_to_tensor(value, dtype=dtype) for name, value in numbers.items()})
         return schedules.learning_rate(h, ops.cast(step, dtype))
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make the same schedule."""
-        return dict(self._values)
+        steps = {} if self.steps is None else {"steps": self.steps}
+        return {"schedule": self.schedule, **steps, **self.hypers}
 
 
 @cache
 def keras_class(rule: Rule) -> type[RuleOptimizer]:
     """The Keras class of a rule, made once and registered with Keras as "adamtune>Name"."""
+    kinds = inspect.Parameter
+    own = [kinds(h.name, kinds.POSITIONAL_OR_KEYWORD, default=h.default) for h in rule.hypers]
+    names = {hyper.name for hyper in rule.hypers}
+    base = [each.replace(kind=kinds.KEYWORD_ONLY) for name, each in _BASE.items() if name not in names]
     made = type(
         rule.class_name,
         (RuleOptimizer,),
-        {"rule": rule, "__doc__": _doc(rule), "__module__": "adamtune.optimizers"},
+        {
+            "rule": rule,
+            "__doc__": _doc(rule),
+            "__module__": "adamtune.optimizers",
+            "__signature__": inspect.Signature([*own, *base]),
+        },
     )
-    keyword = inspect.Parameter.KEYWORD_ONLY
-    own = [inspect.Parameter(h.name, keyword, default=h.default) for h in rule.hypers]
-    base = [parameter.replace(kind=keyword) for parameter in _BASE.values()]
-    made.__signature__ = inspect.Signature([*own, *base])  # type: ignore[attr-defined]
     return keras.saving.register_keras_serializable(package="adamtune")(made)
 
 
@@ -140,6 +196,6 @@ def _doc(rule: Rule) -> str:
         f"{rule.class_name} as a Keras optimizer.\n\nSource: {rule.source}\n\nParameters\n----------\n"
         + "\n".join(lines)
         + "\n\nand those of every Keras optimizer: "
-        + ", ".join(_BASE)
+        + ", ".join(name for name in _BASE if name not in {hyper.name for hyper in rule.hypers})
         + "."
     )

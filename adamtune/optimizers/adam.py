@@ -26,12 +26,9 @@ from types import SimpleNamespace
 from typing import Any
 
 from adamtune.hypers import Value, flag, fraction, positive
-from adamtune.optimizers._moments import bias_correction
+from adamtune.optimizers._moments import bias_correction, too_near_one
 from adamtune.optimizers._ops import ops
 from adamtune.optimizers._rule import Rule, Slots
-
-# Below this Keras' 1 - beta**t in float32 is off by more than 0.1 % (error about 6e-8 / (1 - beta)).
-_NEAREST_BETA = 1e-4
 
 
 def update(g: Any, w: Any, slots: Slots, h: SimpleNamespace, t: Any) -> tuple[Any, Slots]:
@@ -48,10 +45,7 @@ def update(g: Any, w: Any, slots: Slots, h: SimpleNamespace, t: Any) -> tuple[An
 
 def unlike_builtin(values: Mapping[str, Value]) -> str:
     """Why keras.optimizers.Adam would compute something else for these values."""
-    nearest = min(1 - values["beta_1"], 1 - values["beta_2"])
-    if nearest < _NEAREST_BETA:
-        return f"a beta of 1 - {nearest:.1e} loses its bias correction in keras.optimizers.Adam's float32"
-    return ""
+    return too_near_one(values, "Adam")
 
 
 RULE = Rule(

@@ -1,19 +1,23 @@
 """Rows and targets, checked and encoded once, before any trial.
 
 `prepare` turns what a user has into arrays a program can hold on its device: numbers without NaN, labels as whole
-numbers 0 .. k-1 or targets as floats, one weight a row where weights are given. `Split` says which rows train and which
-judge; rows given as `validation_data` are appended and always judge.
+numbers 0 .. k-1 or targets as floats, one weight a row where weights are given. The rows of X are left where they lie,
+see `inputs`; rows given as `validation_data` come behind them and always judge. Which others judge is said in `splits`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from adamtune.errors import DataError
+from adamtune.tasks.inputs import Inputs, inputs, stack
+from adamtune.tasks.splits import Split, folds, passes, split
+
+__all__ = ["Data", "Split", "check_inputs", "folds", "passes", "prepare", "split"]
 
 # An integer target with more distinct values than this may be meant as numbers: then the user has to say which it is.
 _MANY_LABELS, _MANY_LABELS_SHARE = 20, 0.05
@@ -26,8 +30,8 @@ class Data:
     Parameters
     ----------
     kind : {"binary", "multiclass", "regression"}
-    x : ndarray of shape (n, ...)
-        Inputs: floats, or whole numbers as they came (images may stay uint8).
+    x : Inputs of shape (n, ...)
+        Floats, or whole numbers as they came (images may stay uint8).
     y : ndarray of shape (n,) or (n, k)
         int32 labels, or float targets.
     weight : ndarray of shape (n,) or None
@@ -43,7 +47,7 @@ class Data:
     """
 
     kind: str
-    x: np.ndarray
+    x: Inputs
     y: np.ndarray
     weight: np.ndarray | None
     class_weight: np.ndarray | None
@@ -68,15 +72,6 @@ class Data:
         return weight
 
 
-@dataclass(frozen=True)
-class Split:
-    """Row numbers that train and that judge; `drawn` when chance chose them (then `confirm` may draw again)."""
-
-    train: np.ndarray
-    valid: np.ndarray
-    drawn: bool
-
-
 def prepare(
     X: Any,
     y: Any,
@@ -93,7 +88,7 @@ def prepare(
     Parameters
     ----------
     X : array-like of shape (n, ...)
-        Finite numbers: a table (n, d), images (n, h, w) or (n, h, w, channels), ...
+        Finite numbers: a table (n, d), images (n, h, w) or (n, h, w, channels), ... An `np.memmap` stays on disk.
     y : array-like of shape (n,) or (n, k)
         Labels, or numbers.
     sample_weight : array-like of shape (n,), optional
@@ -111,7 +106,7 @@ def prepare(
     DataError
         For what cannot be trained on: NaN, text, ragged or mismatched shapes, too few rows, one class only.
     """
-    x = _inputs(X, "X", floatx)
+    x = inputs(X, "X", floatx)
     target = _column(y, "y")
     _same_length(x, target, "X", "y")
     weight = _weights(sample_weight, len(x), floatx)
@@ -138,110 +133,10 @@ def prepare(
     )
 
 
-def split(data: Data, validation_split: float, seed: int) -> Split:
-    """Choose the rows that judge: those of `validation_data`, else a random share of the rows, stratified for labels.
-
-    Raises
-    ------
-    DataError
-        When either side would be empty.
-    """
-    given = np.arange(data.n_given)
-    if data.n_given < len(data.x):
-        return Split(given, np.arange(data.n_given, len(data.x)), drawn=False)
-    from sklearn.model_selection import train_test_split
-
-    n_valid = int(np.ceil(validation_split * data.n_given))
-    if not 0 < n_valid < data.n_given:
-        raise DataError(
-            f"validation_split={validation_split} of {data.n_given} rows leaves {data.n_given - n_valid} to train and "
-            f"{n_valid} to judge: expected at least one of each. Give more rows or another validation_split."
-        )
-    strata = None
-    if data.kind != "regression":
-        counts = np.bincount(data.y)
-        n_classes = len(counts)
-        if counts.min() >= 2 and n_valid >= n_classes and data.n_given - n_valid >= n_classes:
-            strata = data.y
-    train, valid = train_test_split(given, test_size=n_valid, random_state=seed, stratify=strata)
-    return Split(np.sort(train), np.sort(valid), drawn=True)
-
-
-def check_inputs(X: Any, floatx: str = "float32") -> np.ndarray:
-    """Inputs for `predict`: the same checks as for `fit`."""
-    return _inputs(X, "X", floatx)
-
-
-def _inputs(X: Any, name: str, floatx: str) -> np.ndarray:
-    if hasattr(X, "toarray"):
-        raise DataError(
-            f"{name} is a sparse matrix, expected a dense array: pass {name}.toarray(). "
-            "Sparse data was passed, but dense data is required."
-        )
-    try:
-        x = np.asarray(X)
-    except ValueError as error:
-        raise DataError(f"{name} cannot be made an array: {error}. Expected rows of equal shape.") from None
-    if x.dtype.kind == "c":
-        raise DataError(f"Complex data not supported: {name} has dtype {x.dtype}, expected real numbers.")
-    if x.dtype.kind in "MmV":
-        raise DataError(
-            f"{name} has dtype {x.dtype}, expected numbers. Make numbers of times first, such as the hour, the weekday "
-            "or the seconds since the first row."
-        )
-    if x.dtype.kind in "OSU":
-        x = _from_objects(X, x, name, floatx)
-    if x.ndim < 2:
-        raise DataError(
-            f"{name} has shape {x.shape}, expected 2D array or more: (n_samples, n_features) or images. "
-            f"Reshape your data either using {name}.reshape(-1, 1) if it has a single feature "
-            f"or {name}.reshape(1, -1) if it contains a single sample."
-        )
-    if x.shape[0] == 0 or 0 in x.shape[1:]:
-        raise DataError(
-            f"Found array with {x.shape[0]} sample(s) and {x.shape[1]} feature(s) (shape={x.shape}) in {name} "
-            "while a minimum of 1 is required."
-        )
-    if x.dtype.kind == "b" or (x.dtype.kind in "iu" and x.dtype.itemsize > 1 and x.ndim == 2):
-        x = x.astype(floatx)
-    if x.dtype.kind == "f":
-        with np.errstate(over="ignore"):  # what is too large is counted below
-            x = x.astype(floatx, copy=False)
-        bad = x.size - int(np.count_nonzero(np.isfinite(x)))
-        if bad:
-            raise DataError(
-                f"{name} holds {bad} value(s) that are NaN or infinity (or too large for {floatx}), expected finite "
-                "numbers. Impute them first, for example with sklearn.impute.SimpleImputer in a Pipeline."
-            )
-    return np.ascontiguousarray(x)
-
-
-def _from_objects(X: Any, x: np.ndarray, name: str, floatx: str) -> np.ndarray:
-    import pandas
-
-    if x.dtype.kind == "O":
-        x = np.where(pandas.isna(x), np.nan, x)  # None and pandas.NA
-    try:
-        with np.errstate(over="ignore"):
-            return x.astype(floatx)
-    except (TypeError, ValueError) as error:
-        text = ""
-        if x.ndim == 2:
-            names = getattr(X, "columns", range(x.shape[1]))
-            columns = [str(column) for i, column in enumerate(names) if not _is_numeric(x[:, i])]
-            text = f" Columns that are no numbers: {', '.join(columns)}."
-        raise DataError(
-            f"{name} holds values that are no numbers ({error}).{text} Encode text first, for example with "
-            "sklearn.preprocessing.OneHotEncoder in a ColumnTransformer. argument must be a string or a number."
-        ) from None
-
-
-def _is_numeric(column: np.ndarray) -> bool:
-    try:
-        column.astype("float64")
-    except (TypeError, ValueError):
-        return False
-    return True
+def check_inputs(X: Any, floatx: str = "float32", dtype: Any = None) -> np.ndarray:
+    """Inputs for `predict`: the same checks as for `fit`; of `dtype`, that of the rows of `fit`, where it is given."""
+    x = inputs(X, "X", floatx)
+    return x.array() if dtype is None else replace(x, dtype=np.dtype(dtype)).array()
 
 
 def _column(y: Any, name: str) -> np.ndarray:
@@ -291,7 +186,7 @@ def _plain(target: np.ndarray, name: str) -> np.ndarray:
     return plain if plain.dtype.kind in "biufcMm" and plain.shape == target.shape else target
 
 
-def _same_length(x: np.ndarray, y: np.ndarray, x_name: str, y_name: str) -> None:
+def _same_length(x: Inputs, y: np.ndarray, x_name: str, y_name: str) -> None:
     if len(x) != len(y):
         raise DataError(
             f"Found input variables with inconsistent numbers of samples: {x_name} has {len(x)}, {y_name} has {len(y)}."
@@ -405,25 +300,23 @@ def _class_weights(class_weight: Any, y: np.ndarray, classes: np.ndarray | None,
 
 
 def _append(
-    x: np.ndarray,
+    x: Inputs,
     y: np.ndarray,
     weight: np.ndarray | None,
     classes: np.ndarray | None,
     validation_data: tuple,
     floatx: str,
     target_type: str,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+) -> tuple[Inputs, np.ndarray, np.ndarray | None]:
     if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3):
         raise DataError("validation_data must be (X, y) or (X, y, sample_weight).")
-    x_valid = _inputs(validation_data[0], "validation_data's X", floatx)
+    x_valid = inputs(validation_data[0], "validation_data's X", floatx)
     target = _column(validation_data[1], "validation_data's y")
     _same_length(x_valid, target, "validation_data's X", "its y")
     if x_valid.shape[1:] != x.shape[1:]:
         raise DataError(
             f"validation_data's rows have shape {x_valid.shape[1:]}, those of X {x.shape[1:]}: expected the same."
         )
-    if x_valid.dtype != x.dtype:
-        x, x_valid = x.astype(floatx), x_valid.astype(floatx)
     if classes is None:
         y_valid = _numbers(target, target_type)
         if y_valid.shape[1:] != y.shape[1:]:
@@ -444,4 +337,4 @@ def _append(
                 for given, part in ((weight, x), (weight_valid, x_valid))
             ]
         )
-    return np.concatenate([x, x_valid]), np.concatenate([y, y_valid]), weight
+    return stack(x, x_valid, floatx), np.concatenate([y, y_valid]), weight

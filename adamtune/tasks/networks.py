@@ -6,12 +6,15 @@ and `confirm` need to know about models.
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 import random
 import re
+import sys
 import tempfile
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -30,7 +33,9 @@ def builder(model: Any, X: Any, y: Any, data: Data, train: np.ndarray) -> Callab
     Parameters
     ----------
     model : None, keras.Model or callable
-        None is `default_network`; a model is cloned with fresh weights; a callable is called as `model(X, y)`.
+        None is `default_network`. A model is cloned: the clone has fresh weights, except those of frozen layers and
+        what layers have learned by `adapt`. A callable is called as `model(X, y)` for every model that is needed, and
+        what it returns is taken as it is: weights it loads are those that training starts from, whatever the seed.
     X, y
         As the user gave them, for the callable.
     data : Data
@@ -72,18 +77,20 @@ def builder(model: Any, X: Any, y: Any, data: Data, train: np.ndarray) -> Callab
 def default_network(data: Data, train: np.ndarray) -> Any:
     """A dense network: scaled inputs, two hidden layers, logits or numbers out.
 
-    Inputs are standardised over the training rows (whole-number images are divided by their largest value instead);
-    the hidden width is the power of two nearest above twice the number of features, within 64 .. 512.
+    Inputs are standardised over the training rows, or over 32 MB of them when they are more (whole-number images are
+    divided by their largest value instead); the hidden width is the power of two nearest above twice the number of
+    features, within 64 .. 512.
     """
     shape = data.x.shape[1:]
     inputs = keras.Input(shape, dtype=data.x.dtype.name)
     width = min(_WIDEST, max(_NARROWEST, 2 ** int(np.ceil(np.log2(2 * np.prod(shape))))))
+    sample = data.x.sample(train)
     if data.x.dtype.kind in "iu":
-        x = keras.layers.Rescaling(1.0 / max(1, int(data.x[train].max())))(inputs)
+        x = keras.layers.Rescaling(1.0 / max(1, int(sample.max())))(inputs)
     else:
-        axes = tuple(range(data.x.ndim - 1)) if data.x.ndim > 2 else 0
-        mean = data.x[train].mean(axis=axes, dtype="float64")
-        variance = data.x[train].var(axis=axes, dtype="float64")
+        axes = tuple(range(sample.ndim - 1)) if sample.ndim > 2 else 0
+        mean = sample.mean(axis=axes, dtype="float64")
+        variance = sample.var(axis=axes, dtype="float64")
         x = keras.layers.Normalization(mean=mean, variance=np.where(variance > 0, variance, 1.0))(inputs)
     x = keras.layers.Flatten()(x) if len(shape) > 1 else x
     x = keras.layers.Dense(width, activation="relu")(x)
@@ -109,7 +116,7 @@ def _clone(model: Any) -> Any:
 
 
 def _keep_untrained(model: Any, clone: Any) -> None:
-    """Give a clone what training would not give it back: frozen layers' weights and adapted statistics."""
+    """Give a clone what training would not give it back: frozen weights, adapted statistics and vocabularies."""
     if not model.built:
         return
     layers = [each._flatten_layers(include_self=False) for each in (model, clone)]
@@ -119,6 +126,20 @@ def _keep_untrained(model: Any, clone: Any) -> None:
             new.set_weights(old.get_weights())
             if adapted:
                 new.finalize_state()
+        if not old.trainable:
+            new.trainable = False  # a subclassed model describes its layers without it
+        if isinstance(old, keras.layers.IntegerLookup):
+            _keep_vocabulary(old, new)
+
+
+def _keep_vocabulary(old: Any, new: Any) -> None:
+    try:
+        new.set_vocabulary(old.get_vocabulary(include_special_tokens=False))
+    except ValueError as error:  # Keras gives the weights of "tf_idf" to nobody
+        raise ModelError(
+            f"the vocabulary of layer {old.name!r} cannot be cloned: {_first_line(error)} Pass a function model(X, y) "
+            "that makes the layer and adapts it."
+        ) from error
 
 
 def _call(model: Callable, X: Any, y: Any) -> Any:
@@ -152,9 +173,28 @@ def seeded(seed: int, make: Callable[[], Any]) -> Any:
         np.random.set_state(numpy)
 
 
+@contextlib.contextmanager
+def lean() -> Iterator[None]:
+    """Keep Keras from importing TensorFlow where another backend runs.
+
+    Keras does so, wherever TensorFlow is installed, only to ask whether an object is one of its own: when a layer is
+    described, say. That takes seconds, and memory that a graphics card may need.
+    """
+    from keras.src.utils.module_utils import tensorflow
+
+    if keras.backend.backend() == "tensorflow" or "tensorflow" in sys.modules:
+        yield
+        return
+    before, tensorflow._available = tensorflow._available, False
+    try:
+        yield
+    finally:
+        tensorflow._available = before
+
+
 def to_bytes(model: Any) -> bytes:
     """A model as the bytes of a `.keras` file: architecture, weights, optimizer state."""
-    with tempfile.TemporaryDirectory() as folder:
+    with lean(), tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder, "model.keras")
         keras.saving.save_model(model, path)
         return path.read_bytes()
@@ -162,7 +202,7 @@ def to_bytes(model: Any) -> bytes:
 
 def from_bytes(content: bytes) -> Any:
     """The model that `to_bytes` stored, loaded in Keras' safe mode: no code from the file is run."""
-    with tempfile.TemporaryDirectory() as folder:
+    with lean(), tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder, "model.keras")
         path.write_bytes(content)
         try:
@@ -173,7 +213,8 @@ def from_bytes(content: bytes) -> Any:
 
 
 def check(model: Any, data: Data) -> None:
-    """Raise ModelError when the model cannot take the rows; builds one that is not built yet."""
+    """Raise ModelError when the model cannot take the rows or be trained on them; builds one that is not built yet."""
+    _check_layers(model)
     try:
         if isinstance(model, keras.Sequential) and not model.built:
             model.build((None, *data.x.shape[1:]))  # by a call it would take one row for its batch size
@@ -184,6 +225,47 @@ def check(model: Any, data: Data) -> None:
         raise ModelError(f"the model {model.name!r} cannot take rows of shape {data.x.shape[1:]}: {said}") from error
     if not model.trainable_variables:
         raise ModelError(f"the model {model.name!r} has no trainable weights: there is nothing for an optimizer to do.")
+
+
+def _check_layers(model: Any) -> None:
+    inputs = _inputs(model)
+    if len(inputs) > 1:
+        names = ", ".join(tensor.name for tensor in inputs)
+        raise ModelError(
+            f"the model {model.name!r} has {len(inputs)} inputs ({names}): several inputs are not there yet, expected "
+            "one. Take one array and slice it in the model."
+        )
+    for layer in model._flatten_layers(include_self=False):
+        if isinstance(layer, (keras.layers.StringLookup, keras.layers.TextVectorization)):
+            raise ModelError(
+                f"the layer {layer.name!r} ({type(layer).__name__}) reads text, but rows are numbers here. Run it on "
+                "the text first and give its whole numbers as X, for a model that begins with Embedding."
+            )
+        if getattr(layer, "stateful", False):
+            raise ModelError(
+                f"the layer {layer.name!r} ({type(layer).__name__}) is stateful: what it keeps of one batch would go "
+                "into the next, whose rows have nothing to do with it, because rows are shuffled. Leave stateful=True "
+                "out."
+            )
+
+
+def _inputs(model: Any) -> list[Any]:
+    """The inputs that a model declares; a subclassed one declares none."""
+    try:
+        return list(getattr(model, "inputs", None) or [])
+    except AttributeError:  # a Sequential that is not built
+        return []
+
+
+def typed(data: Data, model: Any) -> Data:
+    """The data as the model's input wants it: whole numbers stay whole where the model declares them.
+
+    A table of whole numbers is otherwise taken as floats, and a float32 holds ids exactly only up to 2**24.
+    """
+    wanted = [tensor.dtype for tensor in _inputs(model)]
+    if wanted in (["int32"], ["int64"]) and all(block.dtype.kind in "iu" for block in data.x.blocks):
+        return replace(data, x=replace(data.x, dtype=np.dtype(wanted[0])))
+    return data
 
 
 def _first_line(error: Exception) -> str:

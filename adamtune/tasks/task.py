@@ -16,9 +16,13 @@ import keras
 import numpy as np
 
 from adamtune.errors import ModelError, SettingError
-from adamtune.tasks.data import Data, Split
+from adamtune.tasks.data import Data
+from adamtune.tasks.inputs import LARGE, Inputs
+from adamtune.tasks.splits import Split
 
 Direction = Literal["minimize", "maximize"]
+# Activations whose values are between 0 and 1 already.
+_PROBABILITIES = ("softmax", "sigmoid", "hard_sigmoid", "sparse_sigmoid", "sparsemax")
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,8 @@ class Task:
     direction : {"minimize", "maximize"}
     epochs, batch_size : int
         The budget of one trial.
+    folds : callable, optional
+        `folds(seed) -> list[Split]` where rows take turns to judge; `split` alone otherwise.
     """
 
     name: str
@@ -54,6 +60,7 @@ class Task:
     direction: Direction
     epochs: int
     batch_size: int
+    folds: Callable[[int], list[Split]] | None = None
 
     @property
     def metric_name(self) -> str | None:
@@ -70,19 +77,31 @@ class Task:
         return -(-n_train // self.batch_size)
 
     def fingerprint(self, model: Any) -> str:
-        """A short hash of what makes results comparable: data, sizes of the split, model, loss, metric and budget."""
+        """A short hash of what makes results comparable: data, split or folds, model, loss, metric and budget.
+
+        Inputs of more than 256 MB are not read as a whole: their shape, type and 32 MB of evenly spread rows stand for
+        them. Of splits that chance draws, only the sizes count.
+        """
         digest = hashlib.blake2b(digest_size=12)
-        split = self.split(0)
-        arrays = (self.data.x, self.data.y, self.data.weight, self.data.class_weight)
-        for array in arrays:
+        _hash_inputs(digest, self.data.x)
+        for array in (self.data.y, self.data.weight, self.data.class_weight):
             if array is None:
                 digest.update(b"none")
             else:
                 digest.update(f"{array.shape}{array.dtype}".encode())
                 digest.update(np.ascontiguousarray(array).data)
+        if self.folds is None:
+            split = self.split(0)
+            sizes: list[Any] = [len(split.train), len(split.valid), split.drawn]
+        else:
+            found = self.folds(0)
+            sizes = [[fold.n_train, len(fold.valid), fold.drawn] for fold in found]
+            for fold in found:
+                if not fold.drawn:
+                    digest.update(fold.train.tobytes() + fold.valid.tobytes())
         settings = [
             self.data.n_given,
-            [len(split.train), len(split.valid), split.drawn],
+            sizes,
             _described(self.loss),
             _described(self.metric),
             self.objective,
@@ -105,7 +124,7 @@ def choose_loss(given: Any, model: Any, data: Data) -> Any:
     SettingError
         When the loss is unknown.
     """
-    width = _output_width(model)
+    width = output_width(model)
     if given is None and getattr(model, "compiled", False):
         given = model.loss
     if isinstance(given, (dict, list)):
@@ -123,7 +142,7 @@ def choose_loss(given: Any, model: Any, data: Data) -> Any:
     return loss
 
 
-def choose_metric(given: Any, data: Data, loss: Any, width: int) -> tuple[Any, str]:
+def choose_metric(given: Any, data: Data, loss: Any, width: int, logits: bool | None = None) -> tuple[Any, str]:
     """The metric to compute beside the loss, and the objective.
 
     Parameters
@@ -131,12 +150,17 @@ def choose_metric(given: Any, data: Data, loss: Any, width: int) -> tuple[Any, s
     given : None, "loss", str or keras.metrics.Metric
         None and "loss" judge by the validation loss (and still show the accuracy of a classifier). A name may start
         with "val_".
+    width : int
+        The model's, see `output_width`.
+    logits : bool, optional
+        Whether the model returns raw scores, see `from_logits`; by default what the loss says.
 
     Raises
     ------
     SettingError
         For a metric that is no mean over rows, such as AUC: it cannot be added up over blocks.
     """
+    logits = from_logits(loss) if logits is None else logits
     objective = None
     if given in (None, "loss", "val_loss"):
         objective = "val_loss"
@@ -147,7 +171,7 @@ def choose_metric(given: Any, data: Data, loss: Any, width: int) -> tuple[Any, s
         if data.kind == "regression":
             raise SettingError("metric='accuracy' needs labels, but the task is regression: try 'mae' or None.")
         metric: Any = (
-            keras.metrics.BinaryAccuracy(threshold=0.0 if from_logits(loss) else 0.5)
+            keras.metrics.BinaryAccuracy(threshold=0.0 if logits else 0.5)
             if width == 1
             else keras.metrics.CategoricalAccuracy()
             if one_hot(loss)
@@ -191,9 +215,20 @@ def choose_direction(given: Any, metric: Any, objective: str) -> Direction:
     )
 
 
-def from_logits(loss: Any) -> bool:
-    """Whether the loss takes raw scores, so that probabilities still need a softmax or sigmoid."""
-    return bool(loss.get_config().get("from_logits", False)) if hasattr(loss, "get_config") else False
+def from_logits(loss: Any, model: Any = None) -> bool:
+    """Whether the model returns raw scores, so that probabilities still need a softmax or sigmoid.
+
+    A loss that has an argument `from_logits` knows. Others of Keras compare outputs with labels as they are, such as
+    the mean squared error, so outputs count as probabilities. For hinge losses, those that want one-hot rows and those
+    of one's own, the activation of the model's last layer tells.
+    """
+    said = loss.get_config().get("from_logits") if hasattr(loss, "get_config") else None
+    if said is not None:
+        return bool(said)
+    scores = (keras.losses.Hinge, keras.losses.SquaredHinge)
+    if model is None or (_is_of_keras(loss) and not one_hot(loss) and not isinstance(loss, scores)):
+        return False
+    return _last_activation(model) not in _PROBABILITIES
 
 
 def loss_code(loss: Any) -> str | None:
@@ -227,11 +262,7 @@ def encode_targets(data: Data, loss: Any) -> np.ndarray:
 
 
 def output_width(model: Any) -> int:
-    """Size of the model's last axis."""
-    return _output_width(model)
-
-
-def _output_width(model: Any) -> int:
+    """Size of the model's last axis; raises ModelError for several outputs or more axes."""
     shape = _output_shape(model)
     if shape is None or isinstance(shape, (dict, list)) or (shape and isinstance(shape[0], (tuple, list))):
         raise ModelError(f"the model has outputs of shape {shape}: several outputs are not there yet, expected one.")
@@ -256,7 +287,7 @@ def _output_shape(model: Any) -> Any:
 def _default_loss(width: int, model: Any, data: Data) -> Any:
     if data.kind == "regression":
         return keras.losses.MeanSquaredError()
-    logits = _last_activation(model) not in ("softmax", "sigmoid")
+    logits = _last_activation(model) not in _PROBABILITIES
     if width == 1:
         return keras.losses.BinaryCrossentropy(from_logits=logits)
     return keras.losses.SparseCategoricalCrossentropy(from_logits=logits)
@@ -343,6 +374,12 @@ def _check_output(width: int, loss: Any, model: Any, data: Data) -> None:
 def _some(classes: np.ndarray) -> str:
     shown = ", ".join(map(str, classes[:5]))
     return shown + (", ..." if len(classes) > 5 else "")
+
+
+def _hash_inputs(digest: Any, x: Inputs) -> None:
+    digest.update(f"{x.shape}{x.dtype}".encode())
+    for chunk in x.chunks() if x.nbytes <= LARGE else [x.sample(np.arange(len(x)))]:
+        digest.update(chunk.data)
 
 
 def _described(thing: Any) -> Any:

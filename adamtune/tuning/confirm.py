@@ -7,7 +7,7 @@ those values alone. All configs of a pass share its chance, so they are compared
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,7 @@ from adamtune.engine import Engine
 from adamtune.engine.program import Stream
 from adamtune.errors import LaneStatus
 from adamtune.tasks.task import Task
+from adamtune.tuning import records
 
 # The fewest that give an idea of the spread: the standard error of their mean is 0.6 of one run's deviation.
 PASSES = 3
@@ -47,29 +48,53 @@ def streams(task: Task, seed: int, passes: int = PASSES) -> list[Stream]:
 
 
 def confirm(
-    task: Task, engine: Engine, configs: Sequence[OptimizerConfig], passes: Sequence[Stream]
+    task: Task,
+    open_program: Callable[[str], Engine],
+    configs: Sequence[OptimizerConfig],
+    passes: Sequence[Stream],
 ) -> Iterator[list[Confirmed]]:
-    """Train every config in every pass; after each pass, yields what is known of all configs so far."""
+    """Train every config in every pass; after each pass, yields what is known of all configs so far.
+
+    Parameters
+    ----------
+    open_program : callable
+        `open_program(rule)` is the engine of that optimizer, always the same one; each pass restarts it.
+    configs : sequence of OptimizerConfig
+        Of one optimizer or several.
+    """
     values: list[list[float]] = [[] for _ in configs]
+    of_rule = {rule: [n for n, c in enumerate(configs) if c.optimizer == rule] for rule in _rules(configs)}
     for stream in passes:
-        engine.restart(stream, task.build(stream.seed))
-        waiting = list(range(len(configs)))
-        while waiting:
-            seated = dict(enumerate(waiting[: engine.n_lanes]))
-            waiting = waiting[len(seated) :]
-            # Every wave sees the pass from its first tick, so that all configs meet the same rows in the same order.
-            engine.clock = 0
-            engine.load({lane: configs[number] for lane, number in seated.items()})
-            for _ in range(task.epochs):
-                engine.tick()
-            for report in engine.reports():
-                running = report.status is LaneStatus.RUNNING
-                values[seated[report.lane]].append(report.value if running else float("nan"))
-            engine.free(list(seated))
+        untrained = task.build(stream.seed)
+        for rule, numbers in of_rule.items():
+            engine = open_program(rule)
+            engine.restart(stream, untrained)
+            for number, value in _one_pass(engine, task.epochs, {number: configs[number] for number in numbers}):
+                values[number].append(value)
         yield [Confirmed(config, tuple(v)) for config, v in zip(configs, values, strict=True)]
+
+
+def _rules(configs: Sequence[OptimizerConfig]) -> list[str]:
+    return list(dict.fromkeys(config.optimizer for config in configs))
+
+
+def _one_pass(engine: Engine, epochs: int, configs: dict[int, OptimizerConfig]) -> Iterator[tuple[int, float]]:
+    """Numbers and values of configs after the pass; NaN where one diverged."""
+    waiting = list(configs)
+    while waiting:
+        seated = dict(enumerate(waiting[: engine.n_lanes]))
+        waiting = waiting[len(seated) :]
+        # Every wave sees the pass from its first tick, so that all configs meet the same rows in the same order.
+        engine.clock = 0
+        engine.load({lane: configs[number] for lane, number in seated.items()})
+        for _ in range(epochs):
+            engine.tick()
+        for report in engine.reports():
+            yield seated[report.lane], report.value if report.status is LaneStatus.RUNNING else float("nan")
+        engine.free(list(seated))
 
 
 def best(confirmed: Sequence[Confirmed], direction: str) -> int:
     """Which of them has the best mean; those that diverged come last."""
-    sign = 1.0 if direction == "minimize" else -1.0
+    sign = records.sign(direction)
     return int(np.argmin([sign * c.mean if np.isfinite(c.mean) else np.inf for c in confirmed]))

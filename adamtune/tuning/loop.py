@@ -2,15 +2,18 @@
 
 `search` is a generator of events and prints nothing; who listens decides what people see. It knows an engine by its
 four methods and never sees a backend, so it is tested with a fake one.
+
+Every optimizer has a program of its own, and so has every pass (fold or seed) of it. A trial waits in the queue of its
+optimizer's first pass until a lane is free; at the end of a pass it goes to the queue of the next one.
 """
 
 from __future__ import annotations
 
 import contextlib
-import itertools
 import time
-from collections.abc import Generator
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Collection, Generator
+from dataclasses import dataclass, field
 
 import numpy as np
 import optuna
@@ -19,11 +22,19 @@ from adamtune.config import OptimizerConfig
 from adamtune.engine import Engine
 from adamtune.engine.program import Report
 from adamtune.errors import LaneStatus
-from adamtune.tuning import policies, records, storage
+from adamtune.tuning import pruning, records, storage
+from adamtune.tuning.asking import Asking
+from adamtune.tuning.policies import Sampler
 from adamtune.tuning.pruning import Asha
 from adamtune.tuning.space import Space
 
 _State = optuna.trial.TrialState
+
+# Rounds that a program with free lanes waits for more trials. Each that ticks half empty costs as much as a full one;
+# to wait for longer holds back what is to be learned from the trials it has.
+_PATIENCE = 2
+# What a diverged trial is told while nothing finite is known at all: any number does that is worse than every other.
+_HOPELESS = 1e9
 
 
 @dataclass(frozen=True)
@@ -37,7 +48,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class TrialEnded:
-    """A trial left its lane; `state` is "complete", "pruned", "diverged" or "stopped"."""
+    """A trial left its lane for good; `state` is "complete", "pruned" or "diverged", `epochs` those of all passes."""
 
     number: int
     config: OptimizerConfig
@@ -48,7 +59,7 @@ class TrialEnded:
 
 @dataclass(frozen=True)
 class Ticked:
-    """A tick is over: trials now in lanes, and epochs trained in all lanes since the start."""
+    """A round of ticks is over: trials now in lanes, and epochs trained in all lanes since the start."""
 
     running: int
     epochs: int
@@ -71,22 +82,76 @@ class Advanced:
 Event = TrialEnded | Ticked | Phase | Advanced
 
 
-@dataclass
-class _Seat:
+@dataclass(eq=False)
+class _Run:
+    """A trial that has been asked and has not ended."""
+
     trial: optuna.Trial
     config: OptimizerConfig
+    passes: list[float] = field(default_factory=list)  # values of those that are over
     last: Report | None = None
+    step: int = 0  # epochs trained in all passes
+    present: float = float("nan")  # value of the pass it is in
+    value: float = float("nan")  # mean of the passes that are over and the present one
+    ends_pass: bool = False
+
+    def take(self, report: Report, epochs: int) -> None:
+        """Take in what the trial did in a tick."""
+        values = [*self.passes, report.value]
+        self.last, self.step, self.present = report, len(self.passes) * epochs + report.epoch, report.value
+        self.value, self.ends_pass = sum(values) / len(values), report.epoch >= epochs and not self.diverged
+
+    @property
+    def diverged(self) -> bool:
+        """Whether its loss is no number any more."""
+        return self.last is not None and self.last.status is LaneStatus.DIVERGED
+
+
+@dataclass(eq=False)
+class _Program:
+    """One optimizer's training in one pass: the trials in its lanes, and those that wait for one."""
+
+    engine: Engine
+    seats: dict[int, _Run] = field(default_factory=dict)
+    queue: deque[_Run] = field(default_factory=deque)
+    waited: int = 0
+
+    def fill(self) -> None:
+        """Seat trials from the queue in the free lanes."""
+        free = [lane for lane in range(self.engine.n_lanes) if lane not in self.seats]
+        seated = {lane: self.queue.popleft() for lane in free[: len(self.queue)]}
+        self.seats |= seated
+        for lane, run in seated.items():
+            records.started(run.trial, lane, self.engine.clock, len(run.passes))
+        if seated:
+            self.engine.load({lane: run.config for lane, run in seated.items()})
+
+    def tick(self, epochs: int) -> list[_Run]:
+        """Train all lanes for an epoch; returns the trials in them."""
+        self.engine.tick()
+        for report in self.engine.reports():
+            self.seats[report.lane].take(report, epochs)
+        return list(self.seats.values())
+
+    def free(self, leaving: Collection[_Run]) -> None:
+        """Empty the lanes of these trials."""
+        lanes = sorted(lane for lane, run in self.seats.items() if run in leaving)
+        self.engine.free(lanes)
+        for lane in lanes:
+            del self.seats[lane]
 
 
 def search(
     study: optuna.Study,
     space: Space,
-    engine: Engine,
+    programs: Callable[[str, int], Engine],
     budget: Budget,
     *,
     epochs: int,
-    sampler: str,
-    pruner: Asha | None,
+    passes: int = 1,
+    at_once: int,
+    sampler: Sampler,
+    pruner: optuna.pruners.BasePruner | None,
     seed: int,
     metric: str | None = None,
 ) -> Generator[Event]:
@@ -96,8 +161,18 @@ def search(
     ----------
     study : optuna.Study
         May hold finished trials already: they count towards `budget.trials` and are learned from.
+    programs : callable
+        `programs(rule, number)` is the engine of that optimizer and pass, always the same one, with its clock set. It
+        is called when the first trial needs it.
     epochs : int
-        The full budget of one trial.
+        Of one pass.
+    passes : int
+        That a trial goes through, one after the other; its value is the mean over them.
+    at_once : int
+        Trials that may be asked and not ended.
+    sampler : str or optuna.samplers.BaseSampler
+    pruner : optuna.pruners.BasePruner or None
+        An `Asha` judges all that came to a rung in a round together; others are asked trial by trial.
     metric : str or None
         Name of the metric beside the loss, for the records.
 
@@ -110,111 +185,119 @@ def search(
     Whatever ends the loop, an exception or a closed generator included, running trials are told to have failed and
     everything is written.
     """
-    seats: dict[int, _Seat] = {}
-    steps = records.report_steps(epochs, pruner.rungs if pruner else [])
-    stored = study.get_trials(deepcopy=False)
-    finished = sum(trial.state in records.FINISHED for trial in stored)
-    # Trials that wait are the next to be asked; counting here saves a read of the whole study at each ask.
-    numbers = itertools.count(sum(trial.state != _State.WAITING for trial in stored))
-    penalty = _Penalty(engine, study)
+    running: dict[int, _Run] = {}
+    opened: dict[tuple[str, int], _Program] = {}
+    full = epochs * passes
+    steps = records.report_steps(full, pruner.rungs if isinstance(pruner, Asha) else [])
+    finished = len(study.get_trials(deepcopy=False, states=records.FINISHED))
+    asking, penalty = Asking(study, space, sampler, seed), _Penalty(study)
+    study.pruner = pruner or optuna.pruners.NopPruner()
     trained, deadline = 0, None if budget.seconds is None else time.monotonic() + budget.seconds
     stopped = "interrupted"
+
+    def queue(run: _Run) -> None:
+        key = run.config.optimizer, len(run.passes)
+        if key not in opened:
+            opened[key] = _Program(programs(*key))
+            penalty.know(opened[key].engine)
+        opened[key].queue.append(run)
+
     try:
         while True:
             # Ask and load.
-            free = [lane for lane in range(engine.n_lanes) if lane not in seats]
-            wanted = _wanted(budget, finished + len(seats), trained, epochs, len(seats))
-            for lane in free[:wanted]:
-                seats[lane] = _ask(study, space, sampler, seed, next(numbers))
-                records.started(seats[lane].trial, seats[lane].config, lane, engine.clock)
-            engine.load({lane: seats[lane].config for lane in free[:wanted]})
-            if not seats:
+            wanted = _wanted(budget, finished + len(running), trained, full, len(running))
+            for _ in range(min(wanted, at_once - len(running))):
+                if (asked := asking.next()) is None:
+                    break
+                run = running[asked[0].number] = _Run(*asked)
+                queue(run)
+            if not running:
                 return
+            for program in opened.values():
+                program.fill()
 
             # Tick and report.
-            engine.tick()
-            reports = engine.reports()
-            trained += len(reports)
-            for report in reports:
-                seats[report.lane].last = report
-                if report.status is LaneStatus.RUNNING and report.epoch in steps:
-                    seats[report.lane].trial.report(report.value, report.epoch)
+            due = _due(opened.values())
+            ticked = sorted((r for program in due for r in program.tick(epochs)), key=lambda r: r.trial.number)
+            trained += len(ticked)
+            for run in ticked:
+                penalty.see(run)
+                if run.step in steps and not run.diverged:
+                    run.trial.report(run.value, run.step)
 
-            # Prune, tell, and free the lanes for a refill.
-            ended = _judge(reports, pruner, epochs)
-            for report in reports:
-                penalty.see(report)
+            # Prune and tell.
+            ended = _judge(ticked, pruner, steps, full)
+            for program in due:
+                program.free([run for run in ticked if run.ends_pass or run.trial.number in ended])
+            for run in ticked:
+                if run.ends_pass and passes > 1:
+                    records.passed(run.trial, len(run.passes), run.present)
             told = []
-            for lane, state in ended.items():
-                told.append(_tell(study, seats[lane], state, penalty, metric))
-                del seats[lane]
+            for number, state in ended.items():
+                told.append(_tell(study, running[number], state, penalty, metric))
+                del running[number]
             finished += len(told)
-            engine.free(list(ended))
             storage.flush(study._storage)
-            # Only now: whoever listens may stop here, and everything that ended is told.
-            yield from told
-            yield Ticked(len(seats), trained)
-            if deadline is not None and time.monotonic() >= deadline:
-                stopped = "timeout"
-                return
+            if due:  # only now: whoever listens may stop here, and everything that ended is told
+                yield from told
+                yield Ticked(sum(len(program.seats) for program in opened.values()), trained)
+                if deadline is not None and time.monotonic() >= deadline:
+                    stopped = "timeout"
+                    return
+
+            # Refill: who has another pass before it waits for a lane there.
+            for run in ticked:
+                if run.ends_pass and run.trial.number not in ended:
+                    run.passes.append(run.present)
+                    queue(run)
     finally:
-        for seat in seats.values():
+        for run in running.values():
             with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):  # told in the moment of the stop
-                if seat.last is not None:
-                    records.ended(seat.trial, seat.last, metric)
-                seat.trial.set_user_attr("stopped", stopped)
-                study.tell(seat.trial, state=_State.FAIL, skip_if_finished=True)
+                if run.last is not None:
+                    records.ended(run.trial, run.last, metric, run.step)
+                run.trial.set_user_attr("stopped", stopped)
+                study.tell(run.trial, state=_State.FAIL, skip_if_finished=True)
         storage.flush(study._storage)
 
 
-def _wanted(budget: Budget, begun: int, trained: int, epochs: int, running: int) -> int:
+def _wanted(budget: Budget, begun: int, trained: int, full: int, running: int) -> int:
     """How many trials may still begin."""
     if budget.trials is not None:
         return max(0, budget.trials - begun)
     assert budget.epochs is not None
     # Running trials may use up their full length; a budget of epochs is never exceeded by more than one trial.
     left = budget.epochs - trained
-    return max(0, -(-left // epochs) - running) if left > 0 else 0
+    return max(0, -(-left // full) - running) if left > 0 else 0
 
 
-def _ask(study: optuna.Study, space: Space, sampler: str, seed: int, number: int) -> _Seat:
-    study.sampler = policies.sampler_for(sampler, seed, number)
-    trial = study.ask(space.distributions)
-    stored = trial.user_attrs.get("config")
-    # A starting config is trained exactly as given, also where the space can only come near it.
-    config = OptimizerConfig.from_json(stored) if stored else space.config(trial.params)
-    return _Seat(trial, config)
+def _due(programs: Collection[_Program]) -> list[_Program]:
+    """The programs that tick in this round: full ones, and those whose trials have waited for others long enough."""
+    seated = [program for program in programs if program.seats]
+    due = [p for p in seated if len(p.seats) == p.engine.n_lanes or p.waited >= _PATIENCE]
+    for program in seated:
+        program.waited = 0 if program in due else program.waited + 1
+    return due
 
 
-def _judge(reports: list[Report], pruner: Asha | None, epochs: int) -> dict[int, str]:
-    """The lanes whose trials end with this tick, and how."""
-    ended = {}
-    for report in reports:
-        if report.status is LaneStatus.DIVERGED:
-            ended[report.lane] = "diverged"
-        elif report.epoch >= epochs:
-            ended[report.lane] = "complete"
-    for rung in pruner.rungs if pruner else ():
-        at_rung = [r for r in reports if r.epoch == rung and r.lane not in ended]
-        if at_rung:
-            assert pruner is not None
-            stays = pruner.judge(rung, [report.value for report in at_rung])
-            ended |= {r.lane: "pruned" for r, stay in zip(at_rung, stays, strict=True) if not stay}
-    return dict(sorted(ended.items()))
+def _judge(
+    ticked: list[_Run], pruner: optuna.pruners.BasePruner | None, steps: Collection[int], full: int
+) -> dict[int, str]:
+    """The trials that end with this round, by number, and how."""
+    ended = {run.trial.number: "diverged" for run in ticked if run.diverged}
+    ended |= {run.trial.number: "complete" for run in ticked if run.step >= full and not run.diverged}
+    going = [run for run in ticked if run.step in steps and run.trial.number not in ended]
+    stopped = pruning.stopped(pruner, [(run.trial, run.step, run.value) for run in going])
+    return dict(sorted((ended | dict.fromkeys(stopped, "pruned")).items()))
 
 
-def _tell(study: optuna.Study, seat: _Seat, state: str, penalty: _Penalty, metric: str | None) -> TrialEnded:
-    report = seat.last
-    assert report is not None
-    records.ended(seat.trial, report, metric)
-    value: float | None = report.value
+def _tell(study: optuna.Study, run: _Run, state: str, penalty: _Penalty, metric: str | None) -> TrialEnded:
+    assert run.last is not None
+    records.ended(run.trial, run.last, metric, run.step)
     if state == "pruned":
-        study.tell(seat.trial, state=_State.PRUNED)
+        study.tell(run.trial, state=_State.PRUNED)
     else:
-        if state == "diverged":
-            value = None
-        study.tell(seat.trial, penalty.value if value is None else value)
-    return TrialEnded(seat.trial.number, seat.config, state, value, report.epoch)
+        study.tell(run.trial, penalty.value if state == "diverged" else run.value)
+    return TrialEnded(run.trial.number, run.config, state, None if state == "diverged" else run.value, run.step)
 
 
 class _Penalty:
@@ -224,17 +307,30 @@ class _Penalty:
     what teaches it to stay away.
     """
 
-    def __init__(self, engine: Engine, study: optuna.Study) -> None:
+    def __init__(self, study: optuna.Study) -> None:
         self._worse = max if study.direction == optuna.study.StudyDirection.MINIMIZE else min
-        self.value = engine.initial_loss()
+        self._worst: float | None = None
+        self._knows_untrained = False
+        self._hopeless = records.sign(study.direction) * _HOPELESS
         for trial in study.get_trials(deepcopy=False):
             for value in trial.intermediate_values.values():
                 self._take(value)
 
-    def see(self, report: Report) -> None:
-        """Take a report's value into account."""
-        self._take(report.value)
+    @property
+    def value(self) -> float:
+        """The penalty now; always finite."""
+        return self._hopeless if self._worst is None else self._worst
+
+    def know(self, engine: Engine) -> None:
+        """Take the untrained model's value into account; it is the same in every program, so one is asked."""
+        if not self._knows_untrained:
+            self._take(engine.initial_loss())
+            self._knows_untrained = True
+
+    def see(self, run: _Run) -> None:
+        """Take what a trial did in a tick into account."""
+        self._take(run.value)
 
     def _take(self, value: float) -> None:
         if np.isfinite(value):
-            self.value = self._worse(self.value, value) if np.isfinite(self.value) else value
+            self._worst = value if self._worst is None else self._worse(self._worst, value)

@@ -3,10 +3,12 @@
 Trial attributes are flat numbers, because those can be sorted and plotted by people's dashboards, and one JSON text:
 
     config       JSON of OptimizerConfig
-    start_tick   tick of the study at which the trial's first epoch ran (with the study's seed it can be replayed)
-    lane         seat in the program
-    epochs       epochs trained
-    train_loss, val_loss, val_<metric>    after the last epoch
+    start_tick   tick of its program at which the trial's first epoch ran (with the study's seed it can be replayed)
+    start_tick_1, start_tick_2, ...       the same for its second, third, ... pass, each in a program of its own
+    lane         seat in the program, of its last pass
+    epochs       epochs trained, all passes together; an intermediate value stands at the same count
+    pass_0, pass_1, ...                   value at the end of each pass; only where there is more than one
+    train_loss, val_loss, val_<metric>    after the last epoch, of the last pass alone
     diverged     1 when the loss became NaN or infinite; the value is then a penalty, see `penalty`
     stopped      why a failed trial was cut off: "interrupted" or "timeout"
 
@@ -20,7 +22,7 @@ import datetime
 import json
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -59,7 +61,18 @@ class Stamp:
     sampler: str
     pruner: str
     version: str
+    passes: int = 1
     schema: int = SCHEMA
+
+
+def sign(direction: str | optuna.study.StudyDirection) -> float:
+    """1 where smaller is better, -1 where larger is: times a value it is what to minimise.
+
+    >>> sign("minimize"), sign("maximize"), sign(optuna.study.StudyDirection.MAXIMIZE)
+    (1.0, -1.0, -1.0)
+    """
+    name = direction if isinstance(direction, str) else direction.name.lower()
+    return {"minimize": 1.0, "maximize": -1.0}[name]
 
 
 def write_stamp(study: optuna.Study, stamp: Stamp) -> None:
@@ -79,12 +92,13 @@ def read_stamp(study: optuna.Study) -> Stamp:
     attrs = study.user_attrs
     schema = attrs.get(_PREFIX + "schema")
     fields = Stamp.__dataclass_fields__
-    if schema != SCHEMA or any(_PREFIX + name not in attrs for name in fields):
+    missing = [name for name, f in fields.items() if f.default is MISSING and _PREFIX + name not in attrs]
+    if schema != SCHEMA or missing:
         raise StudyError(
             f"study {study.study_name!r} was not made by this version of adamtune (schema {schema!r}, expected "
             f"{SCHEMA}). Choose another study_name."
         )
-    return Stamp(**{name: attrs[_PREFIX + name] for name in fields})
+    return Stamp(**{name: attrs[_PREFIX + name] for name in fields if _PREFIX + name in attrs})
 
 
 def set_note(study: optuna.Study, name: str, value: Any) -> None:
@@ -102,8 +116,7 @@ def write_comparison(
     study: optuna.Study, rows: Sequence[tuple[str, int | None, OptimizerConfig, float, float]], direction: str
 ) -> None:
     """Store rows of (label, trial number or None, config, mean, spread), best first."""
-    sign = 1.0 if direction == "minimize" else -1.0
-    order = sorted(rows, key=lambda row: sign * row[3] if np.isfinite(row[3]) else np.inf)
+    order = sorted(rows, key=lambda row: sign(direction) * row[3] if np.isfinite(row[3]) else np.inf)
     names = ("label", "trial", "config", "mean", "spread")
     set_note(study, "comparison", [dict(zip(names, (*r[:2], r[2].to_dict(), *r[3:]), strict=True)) for r in order])
 
@@ -122,7 +135,7 @@ def unique_name(prefix: str) -> str:
     return f"{prefix}/{now}-{secrets.token_hex(2)}"
 
 
-def report_steps(epochs: int, rungs: list[int]) -> set[int]:
+def report_steps(epochs: int, rungs: Sequence[int]) -> set[int]:
     """Epochs at which a trial reports to SQL: all of them, or the rungs and an even spread when they are many."""
     if epochs <= _MOST_STEPS:
         return set(range(1, epochs + 1))
@@ -130,16 +143,31 @@ def report_steps(epochs: int, rungs: list[int]) -> set[int]:
     return {round(step) for step in spread} | set(rungs) | {epochs}
 
 
-def started(trial: optuna.Trial, config: OptimizerConfig, lane: int, tick: int) -> None:
-    """Write what is known when a trial takes its lane."""
+def asked(trial: optuna.Trial, config: OptimizerConfig) -> None:
+    """Write what is known as soon as a trial is asked, before it has a lane."""
     trial.set_user_attr("config", config.to_json())
+
+
+def started(trial: optuna.Trial, lane: int, tick: int, pass_number: int = 0) -> None:
+    """Write what is known when a trial takes a lane."""
     trial.set_user_attr("lane", lane)
-    trial.set_user_attr("start_tick", tick)
+    trial.set_user_attr(_start_tick(pass_number), tick)
 
 
-def ended(trial: optuna.Trial, report: Report, metric: str | None) -> None:
-    """Write what is known when a trial leaves its lane; must come before `tell`."""
-    trial.set_user_attr("epochs", report.epoch)
+def passed(trial: optuna.Trial, pass_number: int, value: float) -> None:
+    """Write the value of one of several passes at its end."""
+    trial.set_user_attr(f"pass_{pass_number}", value)
+
+
+def ended(trial: optuna.Trial, report: Report, metric: str | None, epochs: int | None = None) -> None:
+    """Write what is known when a trial leaves its lane; must come before `tell`.
+
+    Parameters
+    ----------
+    epochs : int, optional
+        Trained in all passes; default: those of the report, which counts its own pass alone.
+    """
+    trial.set_user_attr("epochs", report.epoch if epochs is None else epochs)
     trial.set_user_attr("diverged", int(report.status is LaneStatus.DIVERGED))
     numbers = {"train_loss": report.train_loss, "val_loss": report.val_loss}
     if metric and report.metric is not None:
@@ -164,12 +192,17 @@ def config_of(trial: optuna.trial.FrozenTrial, stamp: Stamp | None = None) -> Op
     if stamp is None:
         return config
     found = Found(stamp.epochs, stamp.batch_size, stamp.steps)
-    return OptimizerConfig(config.optimizer, schedule=config.schedule, found=found, **config.hypers)
+    return OptimizerConfig(config.optimizer, schedule=config.schedule, found=found, **config.hypers, **config.options)
 
 
 def diverged(trial: optuna.trial.FrozenTrial) -> bool:
     """Whether the trial ended with NaN or infinity."""
     return trial.user_attrs.get("diverged") == 1
+
+
+def rule_of(trial: optuna.trial.FrozenTrial) -> str | None:
+    """Name of the optimizer a stored trial trains with; None when it has no config yet."""
+    return OptimizerConfig.from_json(text).optimizer if (text := trial.user_attrs.get("config")) else None
 
 
 def ranked(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
@@ -178,20 +211,31 @@ def ranked(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
     Values at different budgets are not comparable, so a pruned trial never stands before a finished one. Diverged ones
     and those without a report are left out.
     """
-    sign = 1.0 if study.direction == optuna.study.StudyDirection.MINIMIZE else -1.0
+    return rank(study.get_trials(deepcopy=False), study.direction)
+
+
+def rank(
+    trials: Sequence[optuna.trial.FrozenTrial], direction: str | optuna.study.StudyDirection
+) -> list[optuna.trial.FrozenTrial]:
+    """What `ranked` does, for some of a study's trials."""
 
     def key(trial: optuna.trial.FrozenTrial) -> tuple[bool, int, float]:
         short = trial.state != optuna.trial.TrialState.COMPLETE
-        return short, -(trial.last_step or 0) if short else 0, sign * value_of(trial)
+        return short, -(trial.last_step or 0) if short else 0, sign(direction) * value_of(trial)
 
-    trials = [
+    usable = [
         trial
-        for trial in study.get_trials(deepcopy=False)
+        for trial in trials
         if not diverged(trial)
         and "config" in trial.user_attrs
         and (trial.state == optuna.trial.TrialState.COMPLETE or trial.last_step is not None)
     ]
-    return sorted(trials, key=key)
+    return sorted(usable, key=key)
+
+
+def spent(study: optuna.Study) -> int:
+    """Epochs that the trials of a study have trained, all runs together."""
+    return sum(trial.user_attrs.get("epochs", 0) for trial in study.get_trials(deepcopy=False))
 
 
 def value_of(trial: optuna.trial.FrozenTrial) -> float:
@@ -202,14 +246,29 @@ def value_of(trial: optuna.trial.FrozenTrial) -> float:
     return trial.intermediate_values[trial.last_step]
 
 
-def last_tick(study: optuna.Study) -> int:
-    """The first tick no stored trial has seen: where a resumed study's clock goes on."""
-    ends = [
-        trial.user_attrs["start_tick"] + max(trial.user_attrs.get("epochs", 0), trial.last_step or 0)
-        for trial in study.get_trials(deepcopy=False)
-        if "start_tick" in trial.user_attrs
-    ]
-    return max(ends, default=0)
+def last_tick(study: optuna.Study, rule: str | None = None, pass_number: int = 0, epochs: int | None = None) -> int:
+    """The first tick of a program that no stored trial has seen: where its clock goes on when a study is resumed.
+
+    Parameters
+    ----------
+    rule : str, optional
+        The optimizer whose program it is; default: whichever came furthest, for a study of one.
+    pass_number : int
+        The program's pass, from 0.
+    epochs : int, optional
+        Epochs of one pass; needed only where there are several passes.
+    """
+    ends, key = [0], _start_tick(pass_number)
+    for trial in study.get_trials(deepcopy=False):
+        if key in trial.user_attrs and (rule is None or rule_of(trial) == rule):
+            trained = max(trial.user_attrs.get("epochs", 0), trial.last_step or 0)
+            own = trained if epochs is None else min(max(trained - pass_number * epochs, 0), epochs)
+            ends.append(trial.user_attrs[key] + own)
+    return max(ends)
+
+
+def _start_tick(pass_number: int) -> str:
+    return f"start_tick_{pass_number}" if pass_number else "start_tick"
 
 
 def _plain(value: Any) -> Any:

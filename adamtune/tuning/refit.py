@@ -8,7 +8,7 @@ import numpy as np
 import optuna
 
 from adamtune.config import OptimizerConfig
-from adamtune.engine.one_by_one import OneByOne
+from adamtune.engine.one_by_one import OneByOne, fit_arguments
 from adamtune.engine.program import Stream
 from adamtune.tasks import networks
 from adamtune.tasks.task import Task, encode_targets
@@ -19,6 +19,8 @@ History = dict[str, list[float]]
 def train_on_all(task: Task, stream: Stream, config: OptimizerConfig) -> tuple[Any, History]:
     """A model compiled with the config and trained by `model.fit` on every row given, judging rows included.
 
+    A schedule that ends with the training is stretched to its number of steps, which are more than in the study.
+
     Returns
     -------
     model : keras.Model
@@ -26,18 +28,13 @@ def train_on_all(task: Task, stream: Stream, config: OptimizerConfig) -> tuple[A
     history : dict of str to list of float
     """
     model = task.build(stream.seed)
-    model.compile(optimizer=config.to_keras(), loss=task.loss, metrics=task.metrics)
+    steps = task.epochs * task.steps_per_epoch(len(task.data.x))
+    model.compile(optimizer=config.to_keras(steps), loss=task.loss, metrics=task.metrics)
     given = np.arange(len(task.data.x))
 
     def train() -> Any:
-        return model.fit(
-            task.data.x,
-            encode_targets(task.data, task.loss),
-            sample_weight=task.data.training_weight(given),
-            epochs=task.epochs,
-            batch_size=task.batch_size,
-            verbose=0,
-        )
+        rows = fit_arguments(task, given, encode_targets(task.data, task.loss), task.data.training_weight(given))
+        return model.fit(**rows, epochs=task.epochs, verbose=0)
 
     return model, dict(networks.seeded(stream.seed, train).history)
 
@@ -54,4 +51,5 @@ def replay(task: Task, stream: Stream, trial: optuna.trial.FrozenTrial, config: 
         (report,) = engine.reports()
         history["loss"].append(report.train_loss)
         history["val_loss"].append(report.val_loss)
+    engine.finish()
     return model, history

@@ -1,12 +1,12 @@
-"""Run: everything a study needs, resolved: task, space, engine, and the stamp that says so.
+"""Run: everything a study needs, resolved: task, space, programs, and the stamp that says so.
 
-Between the estimator, which knows what the user wrote, and the loop, which knows only a study, a space and an engine.
+Between the estimator, which knows what the user wrote, and the loop, which knows only a study, a space and engines.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,13 +16,16 @@ import optuna
 from adamtune import engine as engines
 from adamtune import optimizers
 from adamtune.config import OptimizerConfig
-from adamtune.engine import lanes
-from adamtune.engine.program import Stream
+from adamtune.engine import plan as plans
+from adamtune.engine.program import Stream, Structure
+from adamtune.optimizers import gradients
 from adamtune.optimizers._rule import Rule
+from adamtune.tasks.splits import passes
 from adamtune.tasks.task import Task
 from adamtune.tuning import loop, policies, records
 from adamtune.tuning import study as studies
-from adamtune.tuning.confirm import Confirmed, confirm
+from adamtune.tuning.confirm import Confirmed, best, confirm
+from adamtune.tuning.pruning import Asha
 from adamtune.tuning.records import Stamp
 from adamtune.tuning.space import Space, space
 
@@ -32,86 +35,133 @@ class Run:
     """A task, where its trials come from and what trains them."""
 
     task: Task
-    stream: Stream
+    streams: tuple[Stream, ...]
     space: Space
-    engine: engines.Engine
-    plan: lanes.Plan
+    starting: tuple[OptimizerConfig, ...]
+    sampler: policies.Sampler
+    pruner: policies.Pruner
+    programs: engines.Programs
     stamp: Stamp
 
+    @property
+    def plan(self) -> plans.Plan:
+        """How trials are trained."""
+        return self.programs.plan
+
     def search(self, study: optuna.Study, budget: loop.Budget) -> Generator[loop.Event]:
-        """The loop of the study, with a pruner that has learned from what is stored."""
-        pruner = policies.pruner_for(self.stamp.pruner, self.task.epochs, self.task.direction)
-        if pruner is not None:
+        """The loop of the study, with clocks and a pruner that go on where what is stored has stopped."""
+        epochs, n_passes = self.task.epochs, len(self.streams)
+        pruner = policies.pruner_for(self.pruner, epochs, self.task.direction, n_passes)
+        if isinstance(pruner, Asha):
             pruner.learn(study.get_trials(deepcopy=False))
         return loop.search(
             study,
             self.space,
-            self.engine,
+            self._clocked(study),
             budget,
-            epochs=self.task.epochs,
-            sampler=self.stamp.sampler,
+            epochs=epochs,
+            passes=n_passes,
+            at_once=self.plan.at_once,
+            sampler=self.sampler,
             pruner=pruner,
             seed=self.stamp.seed,
             metric=self.task.metric_name,
         )
 
+    def _clocked(self, study: optuna.Study) -> Callable[[str, int], engines.Engine]:
+        def open_program(rule: str, number: int) -> engines.Engine:
+            engine = self.programs(rule, number)
+            engine.clock = records.last_tick(study, rule, number, self.task.epochs)
+            return engine
+
+        return open_program
+
 
 def prepare(
     task: Task,
     model: Any,
-    rule: Rule,
     searched: Space,
+    starting: Sequence[OptimizerConfig],
     *,
     seed: int,
-    sampler: str,
-    pruner: str,
-    lanes_asked: int | str,
+    n_seeds: int,
+    sampler: policies.Sampler,
+    pruner: policies.Pruner,
+    lanes: int | str,
     n_trials: int,
     stored: Stamp | None,
 ) -> Run:
-    """Resolve strategy and lanes, make the engine and write the stamp.
+    """Resolve strategy and lanes, compile the first program and write the stamp.
 
     Parameters
     ----------
     model : keras.Model
         The task's, built with `seed`.
+    starting : sequence of OptimizerConfig
+        To be tried first; programs must be able to train them.
     stored : Stamp or None
         Of the study that is resumed: the lanes it resolved to are used again.
     """
-    stream = Stream(seed, task.split(seed))
-    if stored is not None and lanes_asked == "auto":
-        lanes_asked = stored.lanes
-    plan = lanes.plan(task, model, rule, lanes_asked, n_trials, policies.learns(sampler), engines.device())
-    engine, plan = engines.make(plan, task, model, rule, stream)
+    streams = tuple(Stream(*each) for each in passes(seed, task.folds or (lambda own: [task.split(own)]), n_seeds))
+    plan = plans.plan(
+        task,
+        model,
+        searched.rules,
+        stored.lanes if stored is not None and lanes == "auto" else lanes,
+        n_trials,
+        learns=policies.learns(sampler),
+        n_passes=len(streams),
+        options=searched.options,
+    )
+    programs = engines.Programs(task, plan, streams, structure(searched, starting, model))
+    plan = programs.settle(searched.rules[0].name)
     stamp = Stamp(
         fingerprint=task.fingerprint(model),
         task=task.name,
-        optimizer=rule.name,
+        optimizer="+".join(searched.parts),
         space=searched.to_json(),
         objective=task.objective,
         epochs=task.epochs,
         batch_size=task.batch_size,
-        steps=task.epochs * task.steps_per_epoch(len(stream.split.train)),
+        steps=task.epochs * task.steps_per_epoch(streams[0].split.n_train),
         seed=seed,
         lanes=plan.lanes,
         strategy=plan.strategy,
         device=plan.device,
         backend=keras.backend.backend(),
-        sampler=sampler,
-        pruner=pruner,
+        sampler=policies.name_of(sampler),
+        pruner=policies.name_of(pruner),
         version=importlib.metadata.version("adamtune"),
+        passes=len(streams),
     )
-    return Run(task, stream, searched, engine, plan, stamp)
+    return Run(task, streams, searched, tuple(starting), sampler, pruner, programs, stamp)
+
+
+def structure(searched: Space, starting: Sequence[OptimizerConfig], model: Any) -> Structure:
+    """What the programs of a study have to do in a step besides their rule."""
+    around = {hyper.name for hyper in gradients.HYPERS}
+    stages = set(searched.structure())
+    options = [searched.options, *(config.options for config in starting)]
+    for config in starting:
+        stages |= around & set(config.hypers)
+    if any(each.get("gradient_accumulation_steps") for each in options):
+        stages.add("accumulation")
+    if any(each.get("ema_overwrite_frequency") for each in options):
+        stages.add("overwriting")
+    if plans.scales_loss(model):
+        stages.add("loss_scale")
+    return Structure(frozenset(stages))
 
 
 def open_study(
-    run: Run, database: optuna.storages.BaseStorage, name: str, stored: optuna.Study | None, exact: bool
+    run: Run, database: optuna.storages.BaseStorage, name: str | None, stored: optuna.Study | None, exact: bool
 ) -> optuna.Study:
-    """The stored study with the engine's clock where it stopped, or a new one."""
-    if stored is None:
-        return studies.create(database, name, run.task.direction, run.stamp, exact)
-    study = studies.resume(database, stored.study_name, run.task.direction, run.stamp)
-    run.engine.clock = records.last_tick(study)
+    """The stored study; or a new one, by default named for its task and optimizers, with what is to be tried first."""
+    if stored is not None:
+        return studies.resume(database, stored.study_name, run.task.direction, run.stamp, run.space)
+    name = name or f"{run.task.name}/{'all' if run.space.all_of_them else run.stamp.optimizer}"
+    study = studies.create(database, name, run.task.direction, run.stamp, exact)
+    studies.enqueue(study, run.space, run.starting)
     return study
 
 
@@ -119,41 +169,44 @@ Row = tuple[str, int | None, Confirmed]
 
 
 def baselines(
-    study: optuna.Study, run: Run, passes: Sequence[Stream], epochs: int, seconds: float | None
+    study: optuna.Study, run: Run, chances: Sequence[Stream], n_confirmed: int, seconds: float | None
 ) -> Generator[loop.Event | list[Row]]:
     """Keras' default Adam, and Adam tuned over the learning rate alone with as many epochs as the study took.
 
     The second is a study of its own in the same database, with the same sampler and pruner, whose first trial is the
-    default. Both are confirmed in the study's passes (the default is left out when the study's own optimizer is Adam:
-    it was confirmed with the others). Yields events, at last the rows.
+    default; like the study's own winner it is the best of its first few in the confirming passes. Yields events, at
+    last the rows.
     """
     adam = optimizers.get("adam")
     rate = adam.hyper("learning_rate")
-    alone = space(adam, {rate.name: (rate.low, rate.high)}, 0)
-    engine = run.engine
-    if run.stamp.optimizer == adam.name:
-        engine.restart(run.stream, run.task.build(run.stream.seed))
-    else:
-        engine, _ = engines.make(run.plan, run.task, run.task.build(run.stream.seed), adam, run.stream)
-    other = replace(
-        run, space=alone, engine=engine, stamp=replace(run.stamp, optimizer=adam.name, space=alone.to_json())
-    )
-    beside = studies.create(study._storage, study.study_name + studies.BESIDE, run.task.direction, other.stamp)
-    studies.enqueue(beside, alone, [OptimizerConfig(adam.name)])
+    epochs = records.spent(study)
+    other = beside(run, replace(space(adam, {rate.name: (rate.low, rate.high)}, 0), options=run.space.options))
+    alone = studies.create(study._storage, study.study_name + studies.BESIDE, run.task.direction, other.stamp)
+    studies.enqueue(alone, other.space, other.space.defaults())
     yield loop.Phase("learning rate alone", epochs, "epochs")
-    yield from other.search(beside, loop.Budget(epochs=epochs, seconds=seconds))
-    trials = beside.get_trials(deepcopy=False, states=records.FINISHED)
-    spent = sum(trial.user_attrs["epochs"] for trial in trials)
-    label = f"Adam, learning rate alone ({len(trials)} trials, {spent} epochs)"
-    compared = [(label, records.config_of(trial)) for trial in records.ranked(beside)[:1]]
-    if run.stamp.optimizer != adam.name:
-        compared.append((default_label(adam), OptimizerConfig(adam.name)))
-    yield loop.Phase("confirming the comparison", len(passes), "passes")
+    yield from other.search(alone, loop.Budget(epochs=epochs, seconds=seconds))
+    n_trials = len(alone.get_trials(deepcopy=False, states=records.FINISHED))
+    label = f"Adam, learning rate alone ({n_trials} trials, {records.spent(alone)} epochs)"
+    top = [records.config_of(trial) for trial in records.ranked(alone)[:n_confirmed]]
+    default = [] if adam.name in run.space.parts else [OptimizerConfig(adam.name)]
+    yield loop.Phase("confirming the comparison", len(chances), "passes")
     confirmed: list[Confirmed] = []
-    for done in confirm(run.task, engine, [config for _, config in compared], passes):
+    for done in confirm(run.task, other.programs, top + default, chances):
         confirmed = done
         yield loop.Advanced()
-    yield [(label, None, each) for (label, _), each in zip(compared, confirmed, strict=True)]
+    rows: list[Row] = [(default_label(adam), None, each) for each in confirmed[len(top) :]]
+    if top:
+        rows.append((label, None, confirmed[best(confirmed[: len(top)], run.task.direction)]))
+    yield rows
+
+
+def beside(run: Run, other: Space) -> Run:
+    """A run of the same task and programs over another space, from the beginning."""
+    run.programs.restart()
+    stamp = replace(run.stamp, optimizer="+".join(other.parts), space=other.to_json())
+    # A sampler that is an object remembers what it was told: the other study gets one of ours.
+    sampler = run.sampler if isinstance(run.sampler, str) else "tpe"
+    return replace(run, space=other, sampler=sampler, stamp=replace(stamp, sampler=policies.name_of(sampler)))
 
 
 def default_label(rule: Rule) -> str:

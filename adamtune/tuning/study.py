@@ -80,10 +80,14 @@ def create(
     return study
 
 
-def resume(storage: optuna.storages.BaseStorage, name: str, direction: Direction, stamp: Stamp) -> optuna.Study:
+def resume(
+    storage: optuna.storages.BaseStorage, name: str, direction: Direction, stamp: Stamp, space: Space
+) -> optuna.Study:
     """A stored study, after a check that it is the one asked for.
 
-    Trials that a killed process left running are told to have failed: nobody will finish them.
+    Trials that a killed process left running are told to have failed: nobody will finish them. Starting configs that
+    were cut off are lined up again, and what was concluded from the trials so far is taken back. Another sampler,
+    pruner or number of lanes is welcome, and noted.
 
     Raises
     ------
@@ -94,13 +98,29 @@ def resume(storage: optuna.storages.BaseStorage, name: str, direction: Direction
     stored = records.read_stamp(study)
     if study.direction.name.lower() != direction:
         _refuse(study, "direction", study.direction.name.lower(), direction)
-    for field in ("seed", "optimizer", "space", "objective", "epochs", "batch_size", "fingerprint"):
+    for field in ("seed", "optimizer", "space", "objective", "epochs", "batch_size", "passes", "fingerprint"):
         wanted = getattr(stamp, field)
         if wanted != getattr(stored, field):
             _refuse(study, field, getattr(stored, field), wanted)
     for trial in study.get_trials(deepcopy=False, states=(_State.RUNNING,)):
         study.tell(trial.number, state=_State.FAIL)
+    if stamp != stored:
+        records.write_stamp(study, stamp)
+    for note in ("winner", "comparison", "warnings"):
+        if records.get_note(study, note) is not None:
+            records.set_note(study, note, None)
+    enqueue(study, space, _cut_off(study))
     return study
+
+
+def _cut_off(study: optuna.Study) -> list[OptimizerConfig]:
+    """Starting configs whose trials failed and were not tried again."""
+    given = [trial for trial in study.get_trials(deepcopy=False) if "fixed_params" in trial.system_attrs]
+    lost, kept = (
+        [records.config_of(t) for t in given if "config" in t.user_attrs and (t.state == _State.FAIL) is failed]
+        for failed in (True, False)
+    )
+    return [config for number, config in enumerate(lost) if config not in kept and config not in lost[:number]]
 
 
 def _refuse(study: optuna.Study, field: str, stored: object, wanted: object) -> None:

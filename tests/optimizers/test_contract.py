@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from keras import ops
 
 from adamtune import optimizers
-from adamtune.config import OptimizerConfig
+from adamtune.config import Found, OptimizerConfig
 from adamtune.hypers import fraction, positive
 from adamtune.optimizers._rule import Rule
 from adamtune.testing import RuleTestCase, middle
@@ -48,6 +49,35 @@ class TestARuleOfOnesOwn(RuleTestCase):
     @pytest.fixture
     def rule(self):
         return THREE_GRADIENTS
+
+
+def settles(h, scalars, t):
+    """The pace of a step falls with the sum of all paces until now."""
+    (passed,) = scalars
+    pace = 1 / (1 + (1 - h.one_minus_memory) * passed)
+    return SimpleNamespace(**vars(h), pace=pace), (passed + pace,)
+
+
+def at_a_pace(g, w, slots, h, t):
+    return three_gradients(h.pace * g, w, slots, h, t)
+
+
+SETTLING = replace(
+    THREE_GRADIENTS,
+    name="settling",
+    class_name="Settling",
+    update=at_a_pace,
+    scalars=(("passed", 0.5),),
+    prepare=settles,
+)
+
+
+class TestARuleThatPrepares(RuleTestCase):
+    """A rule with a number of its own for the whole optimizer, which does not start at 0."""
+
+    @pytest.fixture
+    def rule(self):
+        return SETTLING
 
 
 def forgets_its_dtype(g, w, slots, h, t):
@@ -127,10 +157,51 @@ def test_a_broken_promise_is_found(promise, update):
         getattr(case, promise)(rule, *arguments)
 
 
+def prepares_by_changing(h, scalars, t):
+    prepared, scalars = settles(h, scalars, t)
+    h.pace = prepared.pace
+    return h, scalars
+
+
+def prepares_in_float32(h, scalars, t):
+    h, (passed,) = settles(h, scalars, t)
+    return h, (ops.cast(passed, "float32"),)
+
+
+def prepares_what_it_remembers(h, scalars, t, seen=[]):  # noqa: B006 (the mistake under test)
+    seen.append(1)
+    h, scalars = settles(h, scalars, t)
+    h.pace = h.pace * len(seen)
+    return h, scalars
+
+
+def prepares_for_the_first_lane(h, scalars, t):
+    h, scalars = settles(h, scalars, t)
+    h.pace = 0 * h.pace + ops.reshape(h.pace, (-1,))[0]
+    return h, scalars
+
+
+BROKEN_PREPARE = [
+    ("test_is_pure", prepares_by_changing),
+    ("test_is_pure", prepares_what_it_remembers),
+    ("test_keeps_shape_and_dtype", prepares_in_float32),
+    ("test_lanes_equal_separate_runs", prepares_for_the_first_lane),
+]
+
+
+@pytest.mark.parametrize(("promise", "prepare"), BROKEN_PREPARE, ids=[each.__name__ for _, each in BROKEN_PREPARE])
+def test_a_broken_preparation_is_found(promise, prepare):
+    arguments = ["float64"] if promise == "test_keeps_shape_and_dtype" else [middle(SETTLING)]
+    getattr(RuleTestCase(), promise)(SETTLING, *arguments)
+    with pytest.raises(AssertionError):
+        getattr(RuleTestCase(), promise)(replace(SETTLING, prepare=prepare), *arguments)
+
+
 @pytest.mark.parametrize(
     ("promise", "hyper"),
     [
         ("test_names_are_what_others_build_on", replace(THREE_GRADIENTS.hypers[1], name="learning_rate")),
+        ("test_names_are_what_others_build_on", replace(THREE_GRADIENTS.hypers[1], name="steps", scale="log")),
         ("test_default_is_legal_and_would_be_found_by_a_search", replace(THREE_GRADIENTS.hypers[1], default=0.999)),
         ("test_both_ends_of_a_search_are_legal", replace(THREE_GRADIENTS.hypers[1], low=0.0)),
     ],
@@ -160,11 +231,13 @@ for folder, is_ours in ((sys.argv[1], False), (sys.argv[2], True)):
 def test_a_fresh_process_loads_saved_models(tmp_path):
     # Those with Keras' classes without adamtune, those with ours after register() alone; slots and schedule included.
     models = {}
-    for builtin in ("auto", "never"):
+    cosine = {"schedule": "cosine", "warmup": 0.2, "found": Found(1, 4, 20), "clipnorm": 1.0, "use_ema": True}
+    for builtin, hypers in (("auto", {"decay": 0.1}), ("never", cosine)):
         (tmp_path / builtin).mkdir()
         for name in optimizers.names():
+            like_keras = {"schedule_decay": 1.0} if name == "nadam" else {}
             model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
-            optimizer = OptimizerConfig(name, decay=0.1).to_keras(builtin=builtin)
+            optimizer = OptimizerConfig(name, **hypers, **like_keras).to_keras(builtin=builtin)
             assert type(optimizer).__module__.startswith("keras." if builtin == "auto" else "adamtune.")
             model.compile(optimizer=optimizer, loss="mse", run_eagerly=True)
             model.train_on_batch(np.ones((4, 2)), np.zeros((4, 1)))

@@ -12,6 +12,7 @@ from adamtune.testing import carried, floatx, path
 
 STEPS = 100
 ADAM, SGD = optimizers.get("adam"), optimizers.get("sgd")
+ADAMW, NADAM, RMSPROP = optimizers.get("adamw"), optimizers.get("nadam"), optimizers.get("rmsprop")
 
 
 @pytest.fixture
@@ -45,6 +46,40 @@ def sgd_of_keras(gradients, w, learning_rate, momentum, nesterov):
         yield w
 
 
+def adamw_of_the_paper(gradients, w, learning_rate, weight_decay, **adam):
+    """Loshchilov & Hutter 2019, Algorithm 2, with Keras' learning rate in the decay and Adam's step of above."""
+    shares = np.full(len(gradients), weight_decay * learning_rate)
+    steps = np.diff(list(adam_of_the_paper(gradients, np.zeros_like(w), learning_rate, **adam)), axis=0, prepend=0)
+    for share, step in zip(shares, steps, strict=True):
+        w = (1 - share) * w + step
+        yield w
+
+
+def nadam_of_pytorch(gradients, w, learning_rate, beta_1, beta_2, epsilon, schedule_decay):
+    """The algorithm box of torch.optim.NAdam (momentum_decay is psi), which keeps all mu's to multiply them."""
+    m = v = np.zeros_like(w)
+    mus = [beta_1 * (1 - 0.96 ** (t * schedule_decay) / 2) for t in range(1, len(gradients) + 2)]
+    for t, g in enumerate(gradients, start=1):
+        mu, next_mu = mus[t - 1], mus[t]
+        m = beta_1 * m + (1 - beta_1) * g
+        v = beta_2 * v + (1 - beta_2) * g**2
+        m_hat = next_mu * m / (1 - np.prod(mus[: t + 1])) + (1 - mu) * g / (1 - np.prod(mus[:t]))
+        v_hat = v / (1 - beta_2**t)
+        w = w - learning_rate * m_hat / (np.sqrt(v_hat) + epsilon)
+        yield w
+
+
+def rmsprop_of_graves(gradients, w, learning_rate, rho, momentum, epsilon, centered):
+    """Graves 2013, equations 38 to 41, with Delta for -u."""
+    n = mean = delta = np.zeros_like(w)
+    for g in gradients:
+        n = rho * n + (1 - rho) * g**2
+        mean = rho * mean + (1 - rho) * g
+        delta = momentum * delta - learning_rate * g / np.sqrt(n - (mean**2 if centered else 0) + epsilon)
+        w = w + delta
+        yield w
+
+
 ADAMS = [
     {"learning_rate": 1e-3, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7, "amsgrad": False},
     {"learning_rate": 3e-2, "beta_1": 0.0, "beta_2": 0.7, "epsilon": 1e-3, "amsgrad": False},
@@ -57,7 +92,23 @@ SGDS = [
     {"learning_rate": 1e-1, "momentum": 0.9, "nesterov": False},
     {"learning_rate": 1e-3, "momentum": 0.995, "nesterov": True},
 ]
+ADAMWS = [{"weight_decay": decay} | adam for decay, adam in zip((4e-3, 1.0, 0.0, 0.3), ADAMS, strict=True)]
+NADAMS = [
+    {"learning_rate": 1e-3, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7, "schedule_decay": 4e-3},
+    {"learning_rate": 1e-3, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7, "schedule_decay": 1.0},
+    {"learning_rate": 3e-2, "beta_1": 0.0, "beta_2": 0.7, "epsilon": 1e-3, "schedule_decay": 0.1},
+    {"learning_rate": 1e-1, "beta_1": 0.99, "beta_2": 0.99, "epsilon": 0.0, "schedule_decay": 0.0},
+]
+RMSPROPS = [
+    {"learning_rate": 1e-3, "rho": 0.9, "momentum": 0.0, "epsilon": 1e-7, "centered": False},
+    {"learning_rate": 3e-2, "rho": 0.0, "momentum": 0.9, "epsilon": 1e-3, "centered": False},
+    {"learning_rate": 1e-2, "rho": 0.99, "momentum": 0.0, "epsilon": 1e-5, "centered": True},
+    {"learning_rate": 1e-3, "rho": 0.7, "momentum": 0.5, "epsilon": 1.0, "centered": True},
+]
 CASES = [
+    pytest.param(ADAMW, adamw_of_the_paper, ADAMWS, id="adamw"),
+    pytest.param(NADAM, nadam_of_pytorch, NADAMS, id="nadam"),
+    pytest.param(RMSPROP, rmsprop_of_graves, RMSPROPS, id="rmsprop"),
     pytest.param(ADAM, adam_of_the_paper, ADAMS, id="adam"),
     pytest.param(SGD, sgd_of_keras, SGDS, id="sgd"),
 ]
@@ -101,6 +152,9 @@ def trained(optimizer, gradients, dtype):
 KERAS_CASES = [
     *(("adam", values) for values in ADAMS),
     *(("sgd", values) for values in SGDS),
+    *(("adamw", values) for values in ADAMWS),
+    *(("nadam", values | {"schedule_decay": 1.0}) for values in NADAMS),
+    *(("rmsprop", values) for values in RMSPROPS),
 ]
 
 
@@ -118,6 +172,12 @@ EXACT = [
     ("adam", {"learning_rate": 2**-7, "beta_1": 0.875, "beta_2": 1 - 2**-4, "epsilon": 2**-20, "amsgrad": True}),
     ("sgd", {"learning_rate": 2**-7, "momentum": 0.875, "nesterov": False}),
     ("sgd", {"learning_rate": 2**-7, "momentum": 0.875, "nesterov": True}),
+    (
+        "adamw",
+        {"learning_rate": 2**-7, "weight_decay": 0.25, "beta_1": 0.875, "beta_2": 1 - 2**-10, "epsilon": 2**-20},
+    ),
+    ("rmsprop", {"learning_rate": 2**-7, "rho": 0.875, "momentum": 0.75, "epsilon": 2**-20, "centered": True}),
+    ("rmsprop", {"learning_rate": 2**-7, "rho": 0.875, "epsilon": 2**-20}),
 ]
 
 
@@ -127,6 +187,34 @@ def test_our_class_is_that_of_keras_in_float64(name, values, gradients):
     with floatx("float64"):
         ours, theirs = (trained(config.to_keras(builtin=b), gradients, "float64") for b in ("never", "always"))
     np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+# Everything that Keras does around a rule, one by one and together.
+AROUND = [
+    {"weight_decay": 0.5},
+    {"clipvalue": 1e-2},
+    {"clipnorm": 0.1},
+    {"global_clipnorm": 0.1},
+    {"global_clipnorm": 1e6},
+    {"use_ema": True, "ema_momentum": 0.75, "ema_overwrite_frequency": 5},
+    {"gradient_accumulation_steps": 3},
+    {"loss_scale_factor": 8.0},
+    {"weight_decay": 0.5, "clipnorm": 0.1, "use_ema": True, "schedule": "cosine", "warmup": 0.1, "final": 0.1},
+]
+
+
+@pytest.mark.parametrize("around", AROUND, ids=str)
+@pytest.mark.parametrize("name", optimizers.names())
+def test_what_stands_around_is_that_of_keras(name, around, gradients):
+    like_keras = {"schedule_decay": 1.0} if name == "nadam" else {}
+    config = OptimizerConfig(name, learning_rate=1e-2, **(like_keras | around))
+    made = [config.to_keras(steps=STEPS, builtin=builtin) for builtin in ("never", "always")]
+    ours, theirs = (trained(optimizer, gradients[:30], "float32") for optimizer in made)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
+    assert np.abs(ours[-1] - ours[0]).max() > 1e-3
+    averages = [getattr(optimizer, "_model_variables_moving_average", []) for optimizer in made]
+    for one, other in zip(*averages, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
 
 
 # --------------------------------------------------------------------------------------- theorems and identities
@@ -161,6 +249,12 @@ def test_first_steps():
         for betas in ((0.9, 0.999), (0.0, 0.3), (0.999, 0.9)):
             values = dict(learning_rate=0.01, beta_1=betas[0], beta_2=betas[1], epsilon=0.0, amsgrad=amsgrad)
             np.testing.assert_allclose(first_step(ADAM, values, g), -0.01 * np.sign(g), rtol=1e-12)
+    nadam = {"learning_rate": 0.01, "beta_1": 0.75, "epsilon": 0.0, "schedule_decay": 0.5}
+    mu, next_mu = (0.75 * (1 - 0.5 * 0.96 ** (0.5 * t)) for t in (1, 2))
+    length = 0.01 * (1 + next_mu * (1 - 0.75) / (1 - mu * next_mu))
+    np.testing.assert_allclose(first_step(NADAM, nadam, g), -length * np.sign(g), rtol=1e-12)
+    rmsprop = {"learning_rate": 0.01, "rho": 0.75, "epsilon": 0.0}
+    np.testing.assert_allclose(first_step(RMSPROP, rmsprop, g), -0.01 * np.sign(g) / np.sqrt(0.25), rtol=1e-12)
     sgd = {"learning_rate": 0.01, "momentum": 0.75}
     np.testing.assert_allclose(first_step(SGD, sgd, g), -0.01 * g, rtol=1e-12)
     np.testing.assert_allclose(first_step(SGD, sgd | {"nesterov": True}, g), -0.01 * 1.75 * g, rtol=1e-12)
@@ -224,3 +318,59 @@ def test_adam_near_one_needs_no_float64(gradients):
     theirs = trained(keras.optimizers.Adam(**values), gradients[:20], "float32") - np.linspace(-1, 1, 6)
     assert np.abs(theirs[-1] - truth[-1]).max() > 0.01
     assert type(OptimizerConfig("adam", **values).to_keras()) is optimizers.Adam
+
+
+def test_adamw_without_decay_is_adam(gradients):
+    adamw, adam = (
+        path(rule, values, lambda w, t: gradients[t - 1], np.ones(6), STEPS)
+        for rule, values in ((ADAMW, {"weight_decay": 0.0}), (ADAM, {}))
+    )
+    np.testing.assert_array_equal(adamw, adam)
+
+
+def test_adamw_is_adam_with_decay(gradients):
+    adamw, adam = (
+        path(rule, {"weight_decay": 0.25}, lambda w, t: gradients[t - 1], np.ones(6), STEPS) for rule in (ADAMW, ADAM)
+    )
+    np.testing.assert_array_equal(adamw, adam)
+    # And once only: a weight without gradients shrinks by its share a step.
+    still = path(ADAMW, {"learning_rate": 0.5, "weight_decay": 0.5}, lambda w, t: 0 * w, 1.0, steps=4)
+    np.testing.assert_allclose(still, 0.75 ** np.arange(1, 5), rtol=1e-15)
+    for builtin in ("always", "never"):
+        optimizer = OptimizerConfig("adamw", learning_rate=0.5, weight_decay=0.5).to_keras(builtin=builtin)
+        np.testing.assert_allclose(trained(optimizer, np.zeros((4, 2)), "float32")[-1], [-(0.75**4), 0.75**4])
+
+
+def test_nadam_without_memory_is_adam_without(gradients):
+    # beta_1 = 0: nothing to look ahead along. Their epsilons stand on two sides of the correction.
+    values = {"beta_1": 0.0, "epsilon": 0.0}
+    nadam, adam = (path(rule, values, lambda w, t: gradients[t - 1], np.ones(6), STEPS) for rule in (NADAM, ADAM))
+    np.testing.assert_allclose(nadam, adam, rtol=1e-10)
+
+
+def test_nadams_are_two():
+    # Six gradients from 1 with a rate of 0.1, in float64: Keras 3 and PyTorch (which is Keras 2).
+    given = [3.0, -0.5, 0.3, 0.1, 0.7, -0.2]
+    values = [{"learning_rate": 0.1, "schedule_decay": psi} for psi in (1.0, 0.004)]
+    weights = path(NADAM, values, lambda w, t: 0 * w + given[t - 1], np.ones(2), steps=6)
+    np.testing.assert_allclose(weights[-1], [0.838628, 0.843212], atol=1e-6)
+
+
+def test_nadam_moves_its_product_once_a_step_whatever_the_number_of_weights():
+    optimizer = optimizers.Nadam(schedule_decay=0.5, beta_1=0.5)
+    variables = [keras.Variable(np.ones(shape)) for shape in ((), (2,), (3, 2))]
+    for _ in range(3):
+        optimizer.apply([ops.ones(variable.shape) for variable in variables], variables)
+    product = np.prod([0.5 * (1 - 0.5 * 0.96 ** (0.5 * t)) for t in (1, 2, 3)])
+    (scalar,) = (variable for variable in optimizer.variables if variable.path.endswith("mu_product"))
+    np.testing.assert_allclose(scalar.numpy(), product, rtol=1e-6)
+
+
+def test_rmsprop_takes_no_root_of_what_rounding_left_below_zero():
+    # The same gradients again and again: their spread is 0, and float32 puts it on both sides of that.
+    values = {"learning_rate": 0.01, "rho": 0.5, "epsilon": 1e-12, "centered": True}
+    given = np.random.default_rng(0).uniform(0.1, 3, 100)
+    weights = path(RMSPROP, values, lambda w, t: 0 * w + given, np.ones(100), 60, "float32")
+    assert np.isfinite(weights).all()
+    theirs = trained(keras.optimizers.RMSprop(**values), np.tile(given, (60, 1)), "float32")
+    assert np.isnan(theirs[-1]).any()

@@ -5,12 +5,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse
-from hypothesis import given
-from hypothesis import strategies as st
 from sklearn.exceptions import DataConversionWarning
 
 from adamtune.errors import DataError
-from adamtune.tasks.data import check_inputs, prepare, split
+from adamtune.tasks.data import check_inputs, prepare
+from adamtune.tasks.splits import split
 
 X = np.arange(24.0).reshape(12, 2)
 LABELS = np.array([0, 1, 2] * 4)
@@ -49,8 +48,10 @@ def images(dtype):
 def test_a_table_becomes_floats(given_as):
     x = prepare(given_as, LABELS).x
     assert x.dtype == np.float32
-    assert x.flags.c_contiguous
-    np.testing.assert_array_equal(x, X)
+    for rows in (x.array(), x.take(np.arange(12))):
+        assert rows.dtype == np.float32
+        assert rows.flags.c_contiguous
+        np.testing.assert_array_equal(rows, X)
 
 
 def test_a_table_in_the_users_float_type():
@@ -400,57 +401,3 @@ def test_two_types_of_images_become_floats():
 def test_refused_validation_data(validation, y, message):
     with pytest.raises(DataError, match=message):
         prepare(X, y, validation_data=validation)
-
-
-# -------------------------------------------------------------------------------------------------------- split
-
-
-@given(
-    n=st.integers(2, 200),
-    share=st.floats(0.01, 0.99),
-    n_classes=st.integers(2, 5),
-    labelled=st.booleans(),
-    seed=st.integers(0, 2**31),
-)
-def test_a_split_uses_every_row_once(n, share, n_classes, labelled, seed):
-    labels = np.arange(n) % n_classes
-    data = prepare(np.zeros((n, 1)), labels if labelled else labels / 7, kind="auto" if labelled else "regression")
-    n_valid = math.ceil(share * n)
-    if n_valid == n:
-        with pytest.raises(DataError, match="expected at least one of each"):
-            split(data, share, seed)
-        return
-    chosen = split(data, share, seed)
-    assert chosen.drawn
-    assert len(chosen.valid) == n_valid
-    assert sorted([*chosen.train, *chosen.valid]) == list(range(n))
-    for rows in chosen.train, chosen.valid:
-        assert (np.diff(rows) > 0).all()
-    again = split(data, share, seed)
-    np.testing.assert_array_equal(again.valid, chosen.valid)
-
-
-def test_another_seed_splits_otherwise():
-    data = prepare(np.zeros((100, 1)), np.arange(100) % 2)
-    assert split(data, 0.2, 0).valid.tolist() != split(data, 0.2, 1).valid.tolist()
-
-
-@pytest.mark.parametrize("seed_of_split", range(5))
-def test_labels_are_split_in_proportion(seed_of_split):
-    labels = np.repeat([0, 1, 2], [60, 30, 10])
-    chosen = split(prepare(np.zeros((100, 1)), labels), 0.2, seed_of_split)
-    assert np.bincount(labels[chosen.valid]).tolist() == [12, 6, 2]
-
-
-def test_a_label_of_one_row_is_split_anyhow():
-    data = prepare(np.zeros((10, 1)), [0] * 9 + [1])
-    assert len(split(data, 0.2, 0).valid) == 2
-    many = prepare(np.zeros((20, 1)), np.arange(20) // 2)
-    assert len(split(many, 0.1, 0).valid) == 2  # fewer rows than labels
-
-
-@pytest.mark.parametrize(("n", "share"), [(1, 0.5), (3, 1.0), (3, 0.0)])
-def test_a_split_with_an_empty_side(n, share):
-    data = prepare(np.zeros((n, 1)), np.linspace(0, 0.5, n), kind="regression")
-    with pytest.raises(DataError, match=rf"validation_split={share} of {n} rows leaves.*another validation_split"):
-        split(data, share, 0)

@@ -95,7 +95,7 @@ def test_the_default_network_fits_the_data(data, n_outputs):
     model = builder(None, data)(0)
     assert model.output_shape == (None, n_outputs)
     assert model.layers[-1].activation is keras.activations.linear
-    assert np.isfinite(model(data.x)).all()
+    assert np.isfinite(model(data.x.array())).all()
 
 
 @pytest.mark.parametrize(("features", "width"), [(1, 64), (32, 64), (33, 128), (64, 128), (100, 256), (1000, 512)])
@@ -116,7 +116,7 @@ def test_inputs_are_standardised_over_the_training_rows():
     constant[:, 2] = 7.0
     constant[30:] *= 100  # rows that judge
     data = prepare(constant, LABELS)
-    seen = scaled(builder(None, data)(0), data.x)
+    seen = scaled(builder(None, data)(0), data.x.array())
     np.testing.assert_allclose(seen[TRAIN].mean(axis=0), 0, atol=1e-5)
     np.testing.assert_allclose(seen[TRAIN].std(axis=0), [1, 1, 0, 1], atol=1e-5)
     assert np.abs(seen[30:]).max() > 10
@@ -124,15 +124,15 @@ def test_inputs_are_standardised_over_the_training_rows():
 
 def test_images_of_numbers_are_standardised_by_channel():
     data = prepare(np.random.default_rng(1).normal(size=(40, 5, 5, 3)) * [1, 10, 100], LABELS)
-    seen = scaled(builder(None, data)(0), data.x)
+    seen = scaled(builder(None, data)(0), data.x.array())
     np.testing.assert_allclose(seen[TRAIN].std(axis=(0, 1, 2)), 1, rtol=1e-4)
 
 
 def test_whole_numbers_are_divided_by_the_largest():
     data = prepare(np.minimum(np.arange(40 * 16).reshape(40, 4, 4), 200).astype("uint8"), LABELS)
-    seen = scaled(builder(None, data)(0), data.x)
+    seen = scaled(builder(None, data)(0), data.x.array())
     assert (seen.min(), seen.max()) == (0.0, 1.0)
-    assert np.isfinite(builder(None, prepare(np.zeros((40, 4, 4), "uint8"), LABELS))(0)(data.x)).all()
+    assert np.isfinite(builder(None, prepare(np.zeros((40, 4, 4), "uint8"), LABELS))(0)(data.x.array())).all()
 
 
 # --------------------------------------------------------------------------------------------- a model is cloned
@@ -174,7 +174,7 @@ def test_a_clone_keeps_what_is_not_trained():
     fresh.set_weights([weight + 0.5 for weight in fresh.get_weights()])
     clone = builder(model)(0)
     frozen = keras.Sequential([keras.Input((4,)), *clone.layers[:2]])
-    np.testing.assert_allclose(frozen(THREE.x), base(adapted(THREE.x)), rtol=1e-5)
+    np.testing.assert_allclose(frozen(THREE.x.array()), base(adapted(THREE.x.array())), rtol=1e-5)
     assert [len(layer.trainable_variables) for layer in clone.layers] == [0, 0, 2, 0, 2]
     for new, old, initial in zip(clone.layers[2].get_weights(), fresh.get_weights(), (1, 0, 0, 1), strict=True):
         assert (new == initial).all()
@@ -214,7 +214,7 @@ def test_a_subclassed_model_that_describes_itself():
 
 def test_a_function_may_return_a_subclassed_model():
     model = builder(lambda X, y: Subclassed(3))(0)
-    assert model(THREE.x).shape == (40, 3)
+    assert model(THREE.x.array()).shape == (40, 3)
 
 
 # -------------------------------------------------------------------------------------------- the user's function
@@ -280,6 +280,143 @@ def test_a_function_that_returns_the_same_model_again():
         build(1)
 
 
+# ------------------------------------------------------------------------------------------- what users bring
+
+IDS = np.random.default_rng(2).integers(10, 50, (40, 6))
+WORDS = prepare(IDS, LABELS)
+IMAGES = prepare(np.random.default_rng(3).integers(0, 255, (40, 8, 8, 3)).astype("uint8"), LABELS)
+STEPS = prepare(X.reshape(40, 2, 2), LABELS)
+
+
+def adapted(layer, x):
+    layer.adapt(x)
+    return layer
+
+
+def ending(*first):
+    return keras.Sequential([*first, layers.Flatten(), layers.Dense(3)])
+
+
+BROUGHT = {
+    "Normalization": (THREE, lambda: ending(keras.Input((4,)), adapted(layers.Normalization(), X))),
+    "Discretization": (
+        THREE,
+        lambda: ending(keras.Input((4,)), adapted(layers.Discretization(num_bins=4), X), layers.Embedding(5, 2)),
+    ),
+    "Rescaling": (IMAGES, lambda: ending(keras.Input((8, 8, 3)), layers.Rescaling(1 / 255))),
+    "CategoryEncoding": (WORDS, lambda: ending(keras.Input((6,)), layers.CategoryEncoding(50, "multi_hot"))),
+    "IntegerLookup": (
+        WORDS,
+        lambda: ending(keras.Input((6,), dtype="int32"), adapted(layers.IntegerLookup(), IDS), layers.Embedding(60, 3)),
+    ),
+    "Hashing": (
+        WORDS,
+        lambda: ending(keras.Input((6,), dtype="int32"), layers.Hashing(10), layers.Embedding(10, 3)),
+    ),
+    "random": (IMAGES, lambda: ending(keras.Input((8, 8, 3)), layers.RandomFlip(), layers.RandomRotation(0.1))),
+    "Embedding": (WORDS, lambda: ending(layers.Embedding(50, 4))),
+}
+
+
+@pytest.mark.parametrize("as_function", [False, True], ids=["model", "function"])
+@pytest.mark.parametrize(("data", "make"), BROUGHT.values(), ids=BROUGHT)
+def test_preprocessing_layers(data, make, as_function):
+    given = make()
+    build = builder((lambda X, y: make()) if as_function else given, data)
+    model, again = build(0), build(0)
+    networks.check(model, data)
+    x = data.x[:5]
+    np.testing.assert_array_equal(np.asarray(model(x, training=False)), np.asarray(again(x, training=False)))
+    if not isinstance(given.layers[0], layers.Embedding):  # whose weights are fresh
+        told = {"training": False} if given.layers[0]._call_has_training_arg else {}
+        first, same = (np.asarray(each.layers[0](x, **told)) for each in (given, model))
+        np.testing.assert_allclose(same, first, rtol=1e-6)
+
+
+def test_a_vocabulary_that_cannot_be_cloned():
+    counted = adapted(layers.IntegerLookup(output_mode="tf_idf"), IDS)
+    model = keras.Sequential([keras.Input((6,), dtype="int32"), counted, layers.Dense(3)])
+    with pytest.raises(ModelError, match=r"vocabulary of layer .* cannot be cloned.*function model\(X, y\)"):
+        builder(model, WORDS)(0)
+
+
+def test_weights_that_a_function_loads_are_kept():
+    loaded = dense(X, LABELS).get_weights()
+
+    def pretrained(X, y):
+        model = dense(X, LABELS)
+        model.set_weights(loaded)
+        return model
+
+    build = builder(pretrained)
+    for seed in (0, 1):
+        for kept, weight in zip(build(seed).get_weights(), loaded, strict=True):
+            np.testing.assert_array_equal(kept, weight)
+
+
+def test_a_frozen_layer_of_a_subclassed_model_stays_frozen():
+    class TwoLayers(Described):
+        def __init__(self, width):
+            super().__init__(width)
+            self.first = layers.Dense(5)
+
+        def call(self, x):
+            return self.dense(self.first(x))
+
+    model = TwoLayers(3)
+    model(THREE.x[:1])
+    model.first.trainable = False
+    clone = builder(model)(0)
+    np.testing.assert_array_equal(clone.first.get_weights()[0], model.first.get_weights()[0])
+    assert not np.array_equal(clone.dense.get_weights()[0], model.dense.get_weights()[0])
+    assert len(clone.trainable_variables) == 2
+
+
+def two_inputs():
+    left, right = keras.Input((4,), name="left"), keras.Input((4,), name="right")
+    return keras.Model([left, right], layers.Dense(3)(layers.Add()([left, right])))
+
+
+def of_text(layer):
+    return ending(keras.Input((1,), dtype="string"), layer, layers.Embedding(9, 3))
+
+
+@pytest.mark.parametrize(
+    ("data", "make", "message"),
+    [
+        (THREE, two_inputs, r"has 2 inputs \(left, right\): several inputs are not there yet, expected one"),
+        (THREE, lambda: of_text(layers.StringLookup(vocabulary=["a"])), r"\(StringLookup\) reads text, but rows are"),
+        (
+            THREE,
+            lambda: of_text(layers.TextVectorization(vocabulary=["a"], output_sequence_length=3)),
+            r"\(TextVectorization\) reads text, but rows are numbers",
+        ),
+        (
+            STEPS,
+            lambda: ending(keras.Input(batch_shape=(32, 2, 2)), layers.LSTM(3, stateful=True)),
+            r"\(LSTM\) is stateful: .*Leave stateful=True out",
+        ),
+        (THREE, lambda: keras.Sequential([keras.Input((4,)), layers.Flatten()]), "has no trainable weights"),
+    ],
+    ids=["inputs", "text", "texts", "stateful", "nothing to train"],
+)
+def test_models_that_cannot_be_tuned(data, make, message):
+    with pytest.raises(ModelError, match=message):
+        networks.check(builder(lambda X, y: make(), data)(0), data)
+
+
+def test_whole_numbers_stay_whole_where_the_model_declares_them():
+    ids = prepare(IDS + 2**24, LABELS)  # odd ones are no float32
+    assert ids.x.dtype == np.float32
+    for dtype in ("int32", "int64"):
+        kept = networks.typed(ids, ending(keras.Input((6,), dtype=dtype), layers.Embedding(2**25, 1)))
+        assert kept.x.dtype == dtype
+        np.testing.assert_array_equal(kept.x.array(), IDS + 2**24)
+    for model in (ending(keras.Input((6,))), keras.Sequential([layers.Dense(3)]), Subclassed(3)):
+        assert networks.typed(ids, model) is ids
+    assert networks.typed(THREE, ending(keras.Input((4,), dtype="int32"))) is THREE
+
+
 # ------------------------------------------------------------------------------------------------ rows and files
 
 
@@ -287,7 +424,7 @@ def test_an_unbuilt_model_takes_any_number_of_rows():
     model = builder(UNBUILT)(0)
     assert model.input_shape == (None, 4)
     assert not UNBUILT.built
-    assert model(THREE.x).shape == (40, 3)
+    assert model(THREE.x.array()).shape == (40, 3)
 
 
 @pytest.mark.parametrize(
@@ -312,9 +449,9 @@ def test_rows_that_a_model_cannot_take(model, x):
 def test_bytes_hold_the_model_and_its_optimizer():
     model = builder(dense)(0)
     model.compile(optimizer="adam", loss="sparse_categorical_crossentropy", run_eagerly=True)
-    model.train_on_batch(THREE.x, THREE.y)
+    model.train_on_batch(THREE.x.array(), THREE.y)
     again = networks.from_bytes(networks.to_bytes(model))
-    np.testing.assert_array_equal(again(THREE.x), model(THREE.x))
+    np.testing.assert_array_equal(again(THREE.x.array()), model(THREE.x.array()))
     for one, other in zip(model.optimizer.variables, again.optimizer.variables, strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -323,7 +460,7 @@ def test_bytes_of_a_model_with_a_loss_of_ones_own():
     model = builder(dense)(0)
     model.compile(loss=squares)
     again = networks.from_bytes(networks.to_bytes(model))
-    np.testing.assert_array_equal(again(THREE.x), model(THREE.x))
+    np.testing.assert_array_equal(again(THREE.x.array()), model(THREE.x.array()))
     assert not again.compiled
 
 

@@ -8,7 +8,9 @@ from keras import layers
 
 from adamtune.errors import ModelError, SettingError
 from adamtune.tasks import task as tasks
-from adamtune.tasks.data import prepare, split
+from adamtune.tasks.data import prepare
+from adamtune.tasks.inputs import Inputs
+from adamtune.tasks.splits import Split, folds, split
 from adamtune.tasks.task import FunctionLoss, Task
 
 X = np.random.default_rng(0).normal(size=(30, 4))
@@ -215,6 +217,31 @@ def test_one_hot_losses_get_one_hot_rows():
         assert tasks.encode_targets(data, loss) is data.y
 
 
+class OwnLoss(keras.losses.Loss):
+    def call(self, y_true, y_pred):
+        return squares(y_true, y_pred)
+
+
+@pytest.mark.parametrize("activation", ["linear", "softmax", "sigmoid", "tanh", "hard_sigmoid"])
+@pytest.mark.parametrize(
+    ("loss", "width"), [(FunctionLoss(squares), 1), (OwnLoss(), 3), (losses.Hinge(), 1), (losses.KLDivergence(), 3)]
+)
+def test_where_the_loss_does_not_say_the_last_activation_does(loss, width, activation):
+    logits = tasks.from_logits(loss, net(layers.Dense(width, activation=activation)))
+    assert logits == (activation in ("linear", "tanh"))
+    if width == 1:
+        metric, _ = tasks.choose_metric("accuracy", BINARY, loss, width, logits)
+        assert metric._fn_kwargs["threshold"] == (0.0 if logits else 0.5)
+
+
+@pytest.mark.parametrize("activation", ["linear", "sigmoid"])
+def test_a_loss_that_says_is_believed(activation):
+    model = net(layers.Dense(1, activation=activation))
+    for said in (True, False):
+        assert tasks.from_logits(losses.BinaryCrossentropy(from_logits=said), model) == said
+    assert not tasks.from_logits(losses.MeanSquaredError(), model)  # outputs are compared with 0 and 1 as they are
+
+
 # ------------------------------------------------------------------------------------------------------- metric
 
 
@@ -332,10 +359,14 @@ def make(data=THREE, loss=None, metric="accuracy", validation_split=0.2, **other
     return replace(task, **others)
 
 
+def with_x(x):
+    return replace(THREE, x=Inputs((x,), x.dtype))
+
+
 def changed_x():
-    x = THREE.x.copy()
+    x = THREE.x.array().copy()
     x[7, 2] += 1e-3
-    return replace(THREE, x=x)
+    return with_x(x)
 
 
 def changed_y():
@@ -347,12 +378,16 @@ def changed_y():
 OTHER_TASKS = {
     "one number of x": make(changed_x()),
     "one label": make(changed_y()),
-    "type of x": make(replace(THREE, x=THREE.x.astype("float64"))),
-    "shape of x": make(replace(THREE, x=THREE.x.reshape(30, 2, 2))),
+    "type of x": make(with_x(THREE.x.array().astype("float64"))),
+    "shape of x": make(with_x(THREE.x.array().reshape(30, 2, 2))),
     "sample weight": make(replace(THREE, weight=np.ones(30, "float32"))),
     "class weight": make(replace(THREE, class_weight=np.ones(3, "float32"))),
     "rows that judge": make(replace(THREE, n_given=25)),
     "split": make(validation_split=0.3),
+    "folds": make(folds=lambda seed: folds(THREE, 5, seed=seed)),
+    "other folds": make(folds=lambda seed: folds(THREE, 3, seed=seed)),
+    "given folds": make(folds=lambda seed: [Split(np.arange(24), np.arange(24, 30), False)]),
+    "other given folds": make(folds=lambda seed: [Split(np.arange(6, 30), np.arange(6), False)]),
     "loss": make(loss=losses.CategoricalCrossentropy(from_logits=True)),
     "setting of the loss": make(loss=losses.SparseCategoricalCrossentropy(from_logits=False)),
     "setting that Keras leaves out": make(loss=losses.Huber(delta=2.0)),
@@ -385,6 +420,22 @@ def test_equal_tasks_have_equal_fingerprints():
         functional()
     )
     assert len(fingerprint) == 24
+
+
+def test_blocks_and_disks_change_no_fingerprint(tmp_path):
+    np.save(tmp_path / "x.npy", X)
+    for x in (np.load(tmp_path / "x.npy", mmap_mode="r"), X.astype("float32")):
+        assert make(prepare(x, THREE.classes[THREE.y])).fingerprint(functional()) == make().fingerprint(functional())
+    blocks = replace(THREE, x=Inputs((THREE.x[:7], THREE.x[7:]), THREE.x.dtype))
+    assert make(blocks).fingerprint(functional()) == make().fingerprint(functional())
+
+
+def test_a_sample_stands_for_large_inputs(monkeypatch):
+    monkeypatch.setattr(tasks, "LARGE", 1)
+    model = functional()
+    fingerprint = make().fingerprint(model)
+    assert fingerprint == make().fingerprint(model) != make(changed_x()).fingerprint(model)
+    assert fingerprint != make(with_x(THREE.x.array().reshape(30, 2, 2))).fingerprint(model)
 
 
 def test_different_tasks_have_different_fingerprints():

@@ -1,26 +1,33 @@
 import itertools
+import math
+import random
 
 import optuna
 import pytest
 
 from adamtune import optimizers
 from adamtune.config import OptimizerConfig
+from adamtune.engine.program import Report
+from adamtune.errors import LaneStatus
 from adamtune.tuning import records, study
-from adamtune.tuning.loop import Budget, Ticked, TrialEnded, search
+from adamtune.tuning.asking import Asking
+from adamtune.tuning.loop import Budget, Ticked, TrialEnded, _Program, search
 from adamtune.tuning.pruning import Asha
 from adamtune.tuning.space import space
-from tests.tuning.fakes import FakeEngine
+from tests.tuning.fakes import PASS, FakeEngine, FakePrograms, loss_of
 
 COMPLETE, PRUNED, FAIL = (getattr(optuna.trial.TrialState, name) for name in ("COMPLETE", "PRUNED", "FAIL"))
 ADAM = optimizers.get("adam")
 SPACE = space(ADAM, "auto", 1)
+SEVERAL = space([ADAM, optimizers.get("sgd"), optimizers.get("nadam")], "auto", 1)
 
 
 def run(stored=None, engine=None, budget=None, *, epochs=9, sampler="random", pruner=None, seed=0, searched=SPACE):
     stored = stored or optuna.create_study()
     engine = engine or FakeEngine()
     budget = budget or Budget(trials=12)
-    return stored, search(stored, searched, engine, budget, epochs=epochs, sampler=sampler, pruner=pruner, seed=seed)
+    options = {"epochs": epochs, "at_once": engine.n_lanes, "sampler": sampler, "pruner": pruner, "seed": seed}
+    return stored, search(stored, searched, lambda rule, number: engine, budget, **options)
 
 
 def states(stored):
@@ -74,6 +81,15 @@ def test_pruned_trials_make_room_at_once():
     assert {e.epochs for e in ended if e.state == "pruned"} <= {1, 3}
     for trial in stored.get_trials(states=(PRUNED,)):
         assert trial.value == trial.intermediate_values[trial.last_step]
+
+
+def test_all_that_come_to_a_rung_in_a_tick_are_judged_together():
+    # From worst to best: judged one by one, whoever comes first would stay.
+    stored = optuna.create_study()
+    study.enqueue(stored, SPACE, [OptimizerConfig("adam", learning_rate=10.0**-k) for k in (5, 4, 3, 2)])
+    _, events = run(stored, FakeEngine(4), Budget(trials=4), pruner=Asha(9, "minimize"))
+    list(events)
+    assert [trial.user_attrs["epochs"] for trial in stored.get_trials()] == [1, 1, 3, 9]
 
 
 def test_diverged_trial_is_told_a_penalty_and_ends_alone():
@@ -143,15 +159,15 @@ def test_interruption_keeps_everything_and_leaves_nothing_running(error):
 
 
 def test_interruption_while_asking_leaves_nothing_running(monkeypatch):
-    started, asked = records.started, []
+    once, asked = Asking.next, []
 
-    def interrupt(*arguments):
+    def interrupt(asking):
         asked.append(1)
-        if len(asked) == 3:
+        if len(asked) == 4:
             raise KeyboardInterrupt
-        started(*arguments)
+        return once(asking)
 
-    monkeypatch.setattr("adamtune.tuning.loop.records.started", interrupt)
+    monkeypatch.setattr(Asking, "next", interrupt)
     stored, events = run(engine=FakeEngine(4))
     with pytest.raises(KeyboardInterrupt):
         list(events)
@@ -202,3 +218,239 @@ def test_long_trials_report_few_steps_but_every_rung():
     steps = set(stored.get_trials()[0].intermediate_values)
     assert {1, 3, 9, 27, 81, 200} <= steps
     assert len(steps) <= 30
+
+
+@pytest.mark.parametrize("direction", ["minimize", "maximize"])
+@pytest.mark.parametrize("initial", [math.nan, math.inf, 3.0])
+def test_penalty_is_finite_whatever_the_untrained_model_does(initial, direction):
+    engine = FakeEngine(4, diverges_above=0.0)
+    engine.initial = initial
+    # It says nothing in its first epoch either: nothing finite is known at all.
+    engine.reports = lambda: [
+        Report(lane, 2, math.nan, LaneStatus.DIVERGED, math.nan, math.nan, None) for lane in sorted(engine._seats)
+    ]
+    stored, events = run(optuna.create_study(direction=direction), engine, Budget(trials=6))
+    list(events)
+    assert states(stored) == [COMPLETE] * 6
+    values = {trial.value for trial in stored.get_trials()}
+    assert values == ({3.0} if initial == 3.0 else {1e9 if direction == "minimize" else -1e9})
+
+
+class AnyOrder(FakeEngine):
+    """Reports its lanes in another order at every tick."""
+
+    def reports(self):
+        seen = super().reports()
+        random.Random(self.clock).shuffle(seen)
+        return seen
+
+
+@pytest.mark.parametrize("pruner", [Asha(9, "minimize"), optuna.pruners.MedianPruner(2), None])
+def test_order_of_lanes_changes_nothing(pruner):
+    def once(engine):
+        own = Asha(9, "minimize") if isinstance(pruner, Asha) else pruner
+        stored, events = run(engine=engine, budget=Budget(trials=30), pruner=own, sampler="tpe")
+        ended = [(e.number, e.state, e.value) for e in events if isinstance(e, TrialEnded)]
+        return ended, [(t.params, t.state, t.value, t.intermediate_values) for t in stored.get_trials()]
+
+    assert once(FakeEngine(4)) == once(AnyOrder(4))
+
+
+PRUNERS = [
+    lambda: optuna.pruners.MedianPruner(n_startup_trials=2),
+    lambda: optuna.pruners.PercentilePruner(25.0, n_startup_trials=1),
+    lambda: optuna.pruners.HyperbandPruner(min_resource=1, max_resource=9, reduction_factor=3),
+    lambda: optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=2),
+    lambda: optuna.pruners.ThresholdPruner(upper=1.6, n_warmup_steps=2),
+]
+
+
+@pytest.mark.parametrize("make", PRUNERS)
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_pruners_of_optuna_judge_as_in_a_loop_in_the_order_of_trials(make, seed):
+    stored = optuna.create_study(study_name="same")  # Hyperband's brackets depend on the name
+    _, events = run(stored, FakeEngine(4), Budget(trials=30), pruner=make(), seed=seed)
+    list(events)
+    trials = stored.get_trials()
+    assert PRUNED in states(stored) and COMPLETE in states(stored)
+    # The same ticks over again with Optuna's own calls: all report, then each in its turn is asked.
+    again, asked, ended = optuna.create_study(study_name="same", pruner=make()), {}, {}
+    for tick in range(max(t.user_attrs["start_tick"] + t.user_attrs["epochs"] for t in trials)):
+        for trial in trials:
+            if trial.user_attrs["start_tick"] == tick:
+                asked[trial.number] = again.ask()
+        ages = {number: tick - trials[number].user_attrs["start_tick"] + 1 for number in asked if number not in ended}
+        for number, age in ages.items():
+            asked[number].report(loss_of(records.config_of(trials[number]), age), age)
+        for number, age in ages.items():
+            if age == 9 or asked[number].should_prune():
+                ended[number] = (COMPLETE, age) if age == 9 else (PRUNED, age)
+        for number in ages:
+            if number in ended:
+                state, age = ended[number]
+                value = loss_of(records.config_of(trials[number]), age)
+                again.tell(asked[number], *([value] if state == COMPLETE else []), state=state)
+    assert ended == {t.number: (t.state, t.user_attrs["epochs"]) for t in trials}
+
+
+def tune(programs, budget=None, *, searched=SEVERAL, stored=None, at_once=8, pruner=None, seed=0, **options):
+    stored = stored or optuna.create_study()
+    options = {"epochs": 9, "sampler": "random"} | options
+    events = search(
+        stored, searched, programs, budget or Budget(trials=24), at_once=at_once, pruner=pruner, seed=seed, **options
+    )
+    return stored, events
+
+
+def test_each_optimizer_trains_in_its_own_program_opened_when_needed():
+    programs = FakePrograms(4)
+    stored, events = tune(programs)
+    assert not programs.opened
+    list(events)
+    assert set(programs.opened) == {("adam", 0), ("sgd", 0), ("nadam", 0)}
+    for (rule, _), engine in programs.opened.items():
+        assert {config.optimizer for config in engine.loaded} == {rule}
+    assert sum(len(engine.loaded) for engine in programs.opened.values()) == 24
+    assert states(stored) == [COMPLETE] * 24
+
+
+@pytest.mark.parametrize("passes", [1, 3])
+@pytest.mark.parametrize("at_once", [1, 3, 8, 40])
+def test_no_lane_is_idle_while_its_queue_waits_and_no_program_waits_for_long(passes, at_once, monkeypatch):
+    tick, fill, rounds, last = _Program.tick, _Program.fill, {}, {}
+
+    def watched_fill(program):
+        fill(program)
+        rounds[program] = rounds.get(program, 0) + 1
+        if not program.seats:
+            last[program] = rounds[program]
+        assert rounds[program] - last.get(program, 0) <= 3
+
+    def watched_tick(program, epochs):
+        assert not program.queue or len(program.seats) == program.engine.n_lanes
+        last[program] = rounds[program]
+        return tick(program, epochs)
+
+    monkeypatch.setattr(_Program, "tick", watched_tick)
+    monkeypatch.setattr(_Program, "fill", watched_fill)
+    stored, events = tune(FakePrograms(4), at_once=at_once, passes=passes, pruner=Asha(9, "minimize", passes=passes))
+    running = []
+    for event in events:
+        if isinstance(event, Ticked):
+            running.append(len(stored.get_trials(states=(optuna.trial.TrialState.RUNNING,))))
+            assert event.running <= running[-1]
+    assert max(running) <= at_once and last
+    assert len(stored.get_trials(states=records.FINISHED)) == 24
+
+
+def test_full_programs_do_not_wait_for_others():
+    # Two of adam fill its lanes; the one of sgd waits two rounds for another of its kind.
+    stored, programs = optuna.create_study(), FakePrograms(2)
+    configs = [OptimizerConfig("adam"), OptimizerConfig("adam", learning_rate=0.01), OptimizerConfig("sgd")]
+    study.enqueue(stored, SEVERAL, configs)
+    _, events = tune(programs, Budget(trials=3), stored=stored, at_once=3)
+    ticks = [dict.fromkeys(programs.opened, 0)]
+    for event in events:
+        if isinstance(event, Ticked):
+            ticks.append({key: engine.clock for key, engine in programs.opened.items()})
+    assert ticks[1:4] == [{("adam", 0): n, ("sgd", 0): int(n == 3)} for n in (1, 2, 3)]
+    assert programs.opened["sgd", 0].clock == programs.opened["adam", 0].clock == 9
+
+
+def test_trial_goes_through_all_passes_and_its_value_is_the_mean():
+    programs = FakePrograms(4)
+    stored, events = tune(programs, Budget(trials=10), passes=3, searched=SPACE, at_once=8)
+    ended = [e for e in events if isinstance(e, TrialEnded)]
+    assert len(ended) == 10 and {e.epochs for e in ended} == {27}
+    assert set(programs.opened) == {("adam", number) for number in range(3)}
+    for trial in stored.get_trials():
+        config, attrs = records.config_of(trial), trial.user_attrs
+        values = [loss_of(config, 9, number) for number in range(3)]
+        assert [attrs[f"pass_{number}"] for number in range(3)] == values
+        assert trial.value == pytest.approx(sum(values) / 3)
+        assert attrs["epochs"] == 27 and {"start_tick", "start_tick_1", "start_tick_2"} <= set(attrs)
+        # What stands at a step is the mean of the passes that are over and the present one.
+        curve = trial.intermediate_values
+        assert curve[9] == values[0] and curve[27] == trial.value
+        some = [step for step in curve if 9 < step < 18]
+        assert some
+        for step in some:
+            assert curve[step] == pytest.approx((values[0] + loss_of(config, step - 9, 1)) / 2)
+    assert loss_of(config, 9, 1) - loss_of(config, 9, 0) == pytest.approx(PASS)
+
+
+def test_one_pass_writes_what_it_always_wrote():
+    stored, events = tune(FakePrograms(4), Budget(trials=4), searched=SPACE, at_once=4)
+    list(events)
+    keys = {"config", "lane", "start_tick", "epochs", "diverged", "train_loss", "val_loss"}
+    assert all(set(trial.user_attrs) == keys for trial in stored.get_trials())
+
+
+def test_who_is_pruned_or_diverges_enters_no_further_pass():
+    programs = FakePrograms(4, diverges_above=3e-2)
+    pruner = Asha(9, "minimize", passes=4)
+    assert pruner.rungs == [1, 3, 9]
+    stored, events = tune(programs, Budget(trials=40), passes=4, searched=SPACE, pruner=pruner)
+    list(events)
+    seen = {number: len(engine.loaded) for (_, number), engine in programs.opened.items()}
+    assert states(stored).count(PRUNED) > 5 and any(map(records.diverged, stored.get_trials()))
+    assert seen[0] == 40 and seen[3] < seen[0]
+    for trial in stored.get_trials(states=(PRUNED,)):
+        assert trial.user_attrs["epochs"] in pruner.rungs
+        assert "start_tick_1" not in trial.user_attrs
+        # A rung at the end of a pass is judged when the pass is over, so its value is known.
+        assert ("pass_0" in trial.user_attrs) == (trial.user_attrs["epochs"] == 9)
+    assert all(t.user_attrs["epochs"] in (2, 36) for t in stored.get_trials(states=(COMPLETE,)))
+
+
+@pytest.mark.parametrize("stop_after", [3, 12, 17, 26])
+def test_interrupted_passes_leave_nothing_running_and_clocks_go_on(stop_after):
+    stored, events = tune(FakePrograms(4), Budget(trials=12), passes=3, searched=SPACE, at_once=8)
+    for _, _event in zip(range(stop_after), events, strict=False):
+        pass
+    events.close()
+    assert states(stored).count(FAIL) == 8
+    before = {number: records.last_tick(stored, "adam", number, 9) for number in range(3)}
+    programs = FakePrograms(4, clock=lambda rule, number: records.last_tick(stored, rule, number, 9))
+    n_stored = len(stored.get_trials())
+    _, events = tune(programs, Budget(trials=12), stored=stored, passes=3, searched=SPACE, at_once=8)
+    list(events)
+    assert len(stored.get_trials(states=(COMPLETE,))) == 12
+    for trial in stored.get_trials()[n_stored:]:
+        assert trial.user_attrs["start_tick"] >= before[0]
+        assert trial.user_attrs["start_tick_1"] >= before[1]
+        assert trial.user_attrs["start_tick_2"] >= before[2]
+
+
+def test_clock_of_a_program_is_the_last_of_its_own_trials():
+    programs = FakePrograms(2)
+    stored, events = tune(programs, Budget(trials=12), passes=2, at_once=6)
+    list(events)
+    for (rule, number), engine in programs.opened.items():
+        # The last trial of a program may have been alone in it for a while, never the other way round.
+        assert records.last_tick(stored, rule, number, 9) <= engine.clock
+        ends = [
+            t.user_attrs["start_tick_1" if number else "start_tick"] + 9
+            for t in stored.get_trials()
+            if records.rule_of(t) == rule
+        ]
+        assert records.last_tick(stored, rule, number, 9) == max(ends)
+
+
+def test_budget_of_epochs_counts_every_pass():
+    stored, events = tune(FakePrograms(4), Budget(epochs=100), passes=3, searched=SPACE, at_once=4)
+    trained = [e.epochs for e in events if isinstance(e, Ticked)][-1]
+    assert 100 <= trained < 100 + 27
+    assert set(states(stored)) == {COMPLETE}
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "qmc", "random"])
+def test_same_seed_same_study_with_several_optimizers_and_passes(sampler):
+    def once(seed):
+        options = {"passes": 2, "sampler": sampler, "pruner": Asha(9, "minimize", passes=2), "seed": seed}
+        stored, events = tune(FakePrograms(4, diverges_above=5e-2), Budget(trials=30), **options)
+        list(events)
+        return [(t.params, t.state, t.value, t.intermediate_values, t.user_attrs) for t in stored.get_trials()]
+
+    assert once(3) == once(3)
+    assert once(3) != once(4)

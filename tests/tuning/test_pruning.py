@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adamtune.tuning.pruning import Asha
+from adamtune.tuning.pruning import Asha, stopped
 
 values = st.lists(st.floats(allow_infinity=False), min_size=1, max_size=12)
 
@@ -15,6 +15,23 @@ values = st.lists(st.floats(allow_infinity=False), min_size=1, max_size=12)
 )
 def test_rungs_are_powers_up_to_half_of_the_budget(epochs, rungs):
     assert Asha(epochs, "minimize").rungs == rungs
+
+
+@pytest.mark.parametrize(
+    ("epochs", "passes", "rungs"),
+    [
+        (10, 5, [1, 3, 9]),  # 27 is beyond half of 50
+        (10, 10, [1, 3, 9, 20]),  # 27 is in the third pass: after the second one
+        (20, 3, [1, 3, 9, 20]),
+        (2, 5, [1, 2]),
+        (5, 20, [1, 3, 5, 25]),
+        (1, 10, [1, 3]),
+    ],
+)
+def test_rungs_beyond_the_first_pass_are_whole_passes(epochs, passes, rungs):
+    assert Asha(epochs, "minimize", passes=passes).rungs == rungs
+    assert all(rung <= epochs or rung % epochs == 0 for rung in rungs)
+    assert all(2 * rung <= epochs * passes for rung in rungs)
 
 
 def test_best_third_of_all_that_ever_came_stays():
@@ -69,3 +86,18 @@ def test_optuna_can_ask_for_one_trial_at_a_time():
         outcomes.append(trial.should_prune())
         study.tell(trial, value)
     assert outcomes == [False, True, True, False]
+
+
+class Trial:
+    def __init__(self, number):
+        self.number = number
+
+
+@given(st.lists(st.tuples(st.sampled_from([1, 2, 3]), st.floats(allow_infinity=False)), max_size=12), st.randoms())
+def test_who_is_stopped_does_not_depend_on_the_order_of_reports(reports, random):
+    reported = [(Trial(number), step, value) for number, (step, value) in enumerate(reports)]
+    shuffled = random.sample(reported, len(reported))
+    straight = stopped(Asha(9, "minimize"), reported)
+    assert straight == stopped(Asha(9, "minimize"), shuffled)
+    assert straight <= {trial.number for trial, step, _ in reported if step != 2}
+    assert stopped(None, reported) == set()

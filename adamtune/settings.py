@@ -1,0 +1,142 @@
+"""Settings: the arguments of an AdamTuner, checked and made into what the parts below understand.
+
+Everything that can be refused without looking at the data is refused here, before any work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from adamtune import optimizers
+from adamtune.config import OptimizerConfig
+from adamtune.errors import SettingError
+from adamtune.optimizers import gradients
+from adamtune.optimizers._rule import Rule
+from adamtune.tuning import policies
+from adamtune.tuning.space import Space, space
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a user asked for.
+
+    Parameters
+    ----------
+    kind : {"auto", "classification", "regression"}
+    space : Space
+        Of all optimizers that are tuned.
+    start_from : tuple of OptimizerConfig
+        To be tried first, the defaults not among them.
+    sampler, pruner
+        As given.
+    """
+
+    kind: str
+    space: Space
+    start_from: tuple[OptimizerConfig, ...]
+    sampler: policies.Sampler
+    pruner: policies.Pruner
+
+    def starting(self) -> list[OptimizerConfig]:
+        """Configs to try first: each optimizer's defaults (which a wave begins with by itself), then what was given."""
+        return [*([] if self.space.all_of_them else self.space.defaults()), *self.start_from]
+
+    def keeping(self, options: dict[str, Any]) -> Settings:
+        """The same with what the optimizer of the user's model does besides its rule."""
+        return replace(self, space=self.space.keeping(options)) if options else self
+
+
+_KINDS = {"auto", "classification", "regression"}
+
+
+def check(tuner: Any, kind: str) -> Settings:
+    """The settings of an AdamTuner; raises SettingError or ConfigError for what is out of range or not there yet."""
+    if tuner.task not in _KINDS or tuner.task not in ("auto", kind):
+        raise SettingError(f"task={tuner.task!r}: expected 'auto'{'' if kind == 'auto' else f' or {kind!r}'}.")
+    for name, least in (("n_trials", 1), ("epochs", 1), ("batch_size", 1), ("n_seeds", 1), ("confirm", 0)):
+        _whole(name, getattr(tuner, name), least)
+    _whole("verbose", int(tuner.verbose), 0)
+    if tuner.timeout is not None and not (isinstance(tuner.timeout, (int, float)) and tuner.timeout > 0):
+        raise SettingError(f"timeout={tuner.timeout!r}: expected seconds > 0, or None for no limit.")
+    if not (isinstance(tuner.validation_split, (int, float)) and 0 < tuner.validation_split < 1):
+        raise SettingError(f"validation_split={tuner.validation_split!r}: expected a share between 0 and 1.")
+    if tuner.refit not in (True, False, "train"):
+        raise SettingError(f"refit={tuner.refit!r}: expected True, 'train' or False.")
+    if tuner.refit == "train" and (tuner.cv is not None or tuner.n_seeds > 1):
+        raise SettingError("refit='train' replays one training, but with cv or n_seeds a trial is several: write True.")
+    if tuner.resume and not tuner.study_name:
+        raise SettingError("resume=True needs the study_name of the study to go on with.")
+    if tuner.study_name is not None and not (isinstance(tuner.study_name, str) and tuner.study_name.strip()):
+        raise SettingError(f"study_name={tuner.study_name!r}: expected a text.")
+    absent = {
+        "patience": tuner.patience is not None,
+        "n_jobs": tuner.n_jobs not in (None, 1),
+        "callbacks": bool(tuner.callbacks),
+    }
+    for name, given in absent.items():
+        if given:
+            raise SettingError(f"{name}={getattr(tuner, name)!r} is not there yet: leave {name} out.")
+    rules, all_of_them = _rules(tuner.optimizer)
+    given, options = tuner.space, {}
+    if isinstance(given, Mapping):  # options are the same for every trial, so they are fixed and never searched
+        options = {
+            option.name: option.check(given[option.name]) for option in gradients.OPTIONS if option.name in given
+        }
+        given = {name: value for name, value in given.items() if name not in options} or "auto"
+    searched = space(rules, given, tuner.n_trials, all_of_them=all_of_them).keeping(options)
+    return Settings(
+        kind,
+        searched,
+        _start_from(tuner.start_from, searched),
+        policies.check_sampler(tuner.sampler, searched),
+        policies.check_pruner(tuner.pruner),
+    )
+
+
+def kept_options(model: Any) -> dict[str, Any]:
+    """What the optimizer of a compiled model does besides its rule: clipping, averaging, accumulation, loss scaling.
+
+    The user asked for it once; trials do it too. Decay of weights is not kept: it belongs to the rule that is tuned.
+    """
+    optimizer = getattr(model, "optimizer", None)
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # of a LossScaleOptimizer
+    kept = {hyper.name: getattr(optimizer, hyper.name, None) for hyper in gradients.CLIPS}
+    kept |= {option.name: getattr(optimizer, option.name, option.default) for option in gradients.OPTIONS}
+    if not kept["use_ema"]:
+        kept = {name: value for name, value in kept.items() if not name.startswith(("ema_", "use_ema"))}
+    defaults = {option.name: option.default for option in gradients.OPTIONS}
+    return {name: value for name, value in kept.items() if value != defaults.get(name)}
+
+
+def _whole(name: str, value: Any, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        raise SettingError(f"{name}={value!r}: expected a whole number of at least {least}.")
+
+
+def _rules(optimizer: Any) -> tuple[list[Rule], bool]:
+    """The optimizers to tune, and whether these are all there are."""
+    if isinstance(optimizer, str) and optimizer == "all":
+        return [optimizers.get(name) for name in optimizers.names()], True
+    named: Sequence[Any] = optimizer if isinstance(optimizer, (list, tuple)) else [optimizer]
+    if not named:
+        raise SettingError(f"optimizer={optimizer!r}: expected a name, a list of names or 'all'.")
+    return [optimizers.get(name) for name in named], False
+
+
+def _start_from(start_from: Any, searched: Space) -> tuple[OptimizerConfig, ...]:
+    if start_from is None or (isinstance(start_from, str) and start_from == "shipped"):
+        return ()
+    if isinstance(start_from, str):
+        raise SettingError(
+            f"start_from={start_from!r} is not there yet: expected 'shipped', None or a list of configs."
+        )
+    given = tuple(start_from)
+    for config in given:
+        if not isinstance(config, OptimizerConfig) or config.optimizer not in searched.parts:
+            names = " or ".join(f"OptimizerConfig({name!r}, ...)" for name in searched.parts)
+            raise SettingError(f"start_from holds {config!r}: expected {names} only.")
+    return given

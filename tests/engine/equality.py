@@ -1,0 +1,147 @@
+"""Measures how far lanes are from plain Keras runs: the same rows in the same order, through `model.fit`."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+
+from adamtune import optimizers
+from adamtune.engine import plan as plans
+from adamtune.engine.feed import Feed
+from adamtune.engine.lanes import LaneEngine
+from adamtune.engine.one_by_one import OneByOne
+from adamtune.engine.program import Forward, NotStackable, Program, Structure
+from adamtune.optimizers import gradients
+from tests.engine import problems
+
+TICKS, REFILLED_AT = 4, 2
+# Below this share of its largest element an element of a weight is rounding.
+_SMALLEST = 1e-3
+
+
+class Refused(Exception):
+    """The text says why it is not trained in lanes of that strategy."""
+
+
+def structure_of(configs, model):
+    """What a program must do in a step for all of these configs."""
+    stages = {name for config in configs for name in config.hypers} & {hyper.name for hyper in gradients.HYPERS}
+    options = [config.options for config in configs]
+    if any("gradient_accumulation_steps" in each for each in options):
+        stages.add("accumulation")
+    if any("ema_overwrite_frequency" in each for each in options):
+        stages.add("overwriting")
+    if plans.scales_loss(model):
+        stages.add("loss_scale")
+    return Structure(frozenset(stages))
+
+
+def open_engine(task, stream, configs, strategy="stacked", *, n_lanes=None, at_once=None):
+    """Lanes for these configs, compiled; raises NotStackable."""
+    backend = plans.BACKENDS[keras.backend.backend()]()
+    model = task.build(stream.seed)
+    program = Program(
+        Forward(model, task),
+        optimizers.get(configs[0].optimizer),
+        structure_of(configs, model),
+        strategy,
+        task.batch_size,
+        backend,
+    )
+    feed = Feed(task, backend, at_once, strategy == "looped" and backend.LOOPED_SINGLY)
+    engine = LaneEngine(task, model, program, feed, n_lanes or len(configs), stream)
+    engine.compile()
+    return engine
+
+
+def train(engine, configs, ticks=TICKS):
+    """Every config in its lane; halfway the last one takes over the first lane, anew. Returns reports by tick."""
+    engine.load(dict(enumerate(configs)))
+    reports = []
+    for tick in range(ticks):
+        if tick == REFILLED_AT:
+            engine.free([0])
+            engine.load({0: configs[-1]})
+        engine.tick()
+        reports.append(engine.reports())
+    return reports
+
+
+def expected(task, stream, configs, builtin="never", compared=None):
+    """The same through `model.fit`: by lane its reports, one a tick, and its weights at the end."""
+    runs = []
+    for lane, config in enumerate(configs[:compared]):
+        oracle = OneByOne(task, task.build(stream.seed), stream, builtin)
+        oracle.load({0: config})
+        seen = []
+        for tick in range(TICKS):
+            if lane == 0 and tick == REFILLED_AT:
+                oracle.free([0])
+                oracle.load({0: configs[-1]})
+            oracle.tick()
+            seen.append(oracle.reports()[0])
+        runs.append((seen, oracle.weights(0)))
+    return runs
+
+
+class Measured:
+    """A case and what Keras does for it, which is computed once for both strategies, when it is first needed."""
+
+    def __init__(self, case, builtin="never"):
+        self.case, self._builtin = case, builtin
+        self._plain = None
+
+    def differences(self, strategy):
+        """By label the largest relative difference between a lane and its plain Keras run.
+
+        Raises
+        ------
+        Refused
+        """
+        case = self.case
+        with problems.precision(case.precision):
+            configs = list(case.configs.values())
+            task, stream = problems.make_task(case.model, case.kind, **case.prepared)
+            model = task.build(stream.seed)
+            for config in configs:
+                reason = plans.why_not_lanes(model, config.options)
+                if reason:
+                    raise Refused(f"one by one: {reason}")
+            try:
+                engine = open_engine(task, stream, configs, strategy)
+            except NotStackable as problem:
+                raise Refused(str(problem)) from None
+            reports = train(engine, configs)
+            if self._plain is None:
+                self._plain = expected(task, stream, configs, self._builtin, case.compared)
+            assert engine.n_programs == n_programs(strategy)
+            return {
+                label: _largest(engine, lane, [each[lane] for each in reports], *plain)
+                for lane, (label, plain) in enumerate(zip(case.configs, self._plain, strict=False))
+            }
+
+
+def n_programs(strategy):
+    """Training programs of one rule: where batches come one by one, the short one has its own."""
+    singly = plans.BACKENDS[keras.backend.backend()]().LOOPED_SINGLY
+    return 2 if strategy == "looped" and singly else 1
+
+
+def _largest(engine, lane, ours, theirs, weights):
+    assert [each.epoch for each in ours] == [each.epoch for each in theirs]
+    numbers = [
+        _apart(getattr(mine, name), getattr(plain, name))
+        for mine, plain in zip(ours, theirs, strict=True)
+        for name in ("train_loss", "val_loss", "metric", "value")
+    ]
+    # The weights and, where there is batch norm, its moving statistics.
+    return max(numbers + [_apart(*pair) for pair in zip(engine.weights(lane), weights, strict=True)])
+
+
+def _apart(ours, theirs):
+    """Relative difference; of an array, to its largest element."""
+    ours, theirs = np.asarray(ours, "float64"), np.asarray(theirs, "float64")
+    if not np.array_equal(np.isfinite(ours), np.isfinite(theirs)):
+        return np.inf
+    size = max(float(np.abs(theirs).max(initial=0.0)), _SMALLEST)
+    return float(np.abs(ours - theirs).max(initial=0.0)) / size
