@@ -47,6 +47,8 @@ class Settings:
 
     def keeping(self, options: dict[str, Any]) -> Settings:
         """The same with what the optimizer of the user's model does besides its rule."""
+        if self.space.options.get("use_ema") is False:  # without averages there is nothing to keep of them
+            options = {name: value for name, value in options.items() if not name.startswith("ema_")}
         return replace(self, space=self.space.keeping(options)) if options else self
 
 

@@ -311,9 +311,10 @@ def _comparison(note: Any, direction: str, warnings: list[str]) -> tuple[Compare
     base = means[0] if means else None
     if not base:
         return tuple(rows)
-    sign = -1.0 if direction == "minimize" else 1.0
     return tuple(
-        dataclasses.replace(row, gain=None if row.mean is None else sign * (row.mean - base) / abs(base))
+        dataclasses.replace(
+            row, gain=None if row.mean is None else records.sign(direction) * (base - row.mean) / abs(base)
+        )
         for row in rows
     )
 
@@ -369,7 +370,8 @@ def _lay_out(node: ast.expr, before: str = "", after: str = "", indent: int = 0)
 def _head(summary: Summary) -> Text:
     counts = summary.counts
     ends = [f"{counts[how]} {how}" for how in ("complete", "pruned", "diverged", "failed", "running") if counts[how]]
-    lanes = "one trial at a time" if summary.strategy == "one_by_one" else f"{summary.lanes} lanes"
+    how = {"one_by_one": "one trial at a time", "looped": f"{summary.lanes} lanes in a loop"}
+    lanes = how.get(summary.strategy, f"{summary.lanes} lanes")
     took = f" in {summary.seconds:.0f} s" if summary.seconds is not None else ""
     lines = [
         f"{summary.task}; {summary.optimizer} by {summary.objective} ({summary.direction})",
@@ -385,14 +387,19 @@ def _head(summary: Summary) -> Text:
 
 def _best_table(summary: Summary) -> RenderableType:
     short = any(each.epochs != summary.epochs for each in summary.best)
-    hypers = _shown_hypers([each.config for each in summary.best])
-    columns = ["trial", printable(summary.objective), *(["epochs"] if short else []), *hypers]
+    configs = [each.config for each in summary.best]
+    hypers = _shown_hypers(configs)
+    choices = ["optimizer"] if len({config.optimizer for config in configs}) > 1 else []
+    # Of these two the decay tells which it is.
+    choices += ["schedule"] if {config.schedule for config in configs} - {"constant", "inverse_time"} else []
+    columns = ["trial", printable(summary.objective), *(["epochs"] if short else []), *choices, *hypers]
     table = _table(gap=1 if len(columns) < 9 else 0)
     for name in columns:
         table.add_column(Text(name), justify="right")
     for each in summary.best:
         values = each.config.hypers
         cells = [str(each.trial), number(each.value), *([str(each.epochs)] if short else [])]
+        cells += [str(getattr(each.config, name)) for name in choices]
         table.add_row(*cells, *[number(values.get(name)) for name in hypers])
     return Group(Text("Best trials of the search", style="italic"), table)
 

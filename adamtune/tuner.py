@@ -560,7 +560,9 @@ def _prepare(
     settings = settings.keeping(kept_options(tuner.model if isinstance(tuner.model, keras.Model) else model))
     stamp = None if stored is None else records.read_stamp(stored)
     # The automatic space depends on n_trials; a resumed study keeps the one it was made with.
-    searched = Space.from_json(stamp.space) if stamp and tuner.space == "auto" else settings.space
+    searched = settings.space
+    if stamp and tuner.space == "auto" and _alike(kept := Space.from_json(stamp.space), searched):
+        searched = kept
     run = prepare(
         task,
         model,
@@ -576,6 +578,12 @@ def _prepare(
     )
     tuner._remember(run, model)
     return run
+
+
+def _alike(stored: Space, asked: Space) -> bool:
+    """Whether two spaces are of the same optimizers with the same options, whatever numbers they free."""
+    same = list(stored.parts) == list(asked.parts) and stored.all_of_them == asked.all_of_them
+    return same and stored.options == asked.options
 
 
 def _task(tuner: AdamTuner, X: Any, y: Any, groups: Any, data: rows.Data, seed: int) -> tuple[Task, Any]:
@@ -614,6 +622,7 @@ def _table(study: optuna.Study) -> Any:
                 "number": trial.number,
                 "state": "diverged" if records.diverged(trial) else trial.state.name.lower(),
                 "value": None if records.diverged(trial) else trial.value,
+                "optimizer": records.rule_of(trial),
                 **(dict(records.config_of(trial).values) if "config" in trial.user_attrs else {}),
                 **{name: value for name, value in trial.user_attrs.items() if name not in ("config", "diverged")},
             }

@@ -288,10 +288,10 @@ def test_doctor_makes_no_database_and_says_where_it_will_be(run, tmp_path):
 
 
 def test_doctor_finds_a_gpu_that_is_not_used(run, monkeypatch):
-    from adamtune import engine
+    from adamtune.engine import plan
 
     monkeypatch.setattr("adamtune.doctor.shutil.which", lambda name: "/usr/bin/nvidia-smi")
-    monkeypatch.setattr(engine, "device", lambda: "CPU (2 cores)")
+    monkeypatch.setattr(plan, "device", lambda: "CPU (2 cores)")
     result = run("doctor")
     assert result.exit_code == 1
     assert "sees no GPU" in result.stdout

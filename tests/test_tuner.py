@@ -13,7 +13,7 @@ from sklearn.datasets import load_iris, make_regression
 
 import adamtune
 from adamtune import AdamTuner, AdamTunerClassifier, AdamTunerRegressor, OptimizerConfig
-from adamtune.engine.tensorflow_lanes import TensorFlowLanes
+from adamtune.engine.lanes import LaneEngine
 from adamtune.errors import (
     ConfigError,
     DataError,
@@ -183,7 +183,7 @@ def test_images():
     assert tuner.plan_.strategy == "stacked"
 
 
-def test_convolutions_are_trained_one_by_one_and_say_why():
+def test_convolutions_are_trained_in_a_loop_and_say_why():
     def network(X, y):
         return keras.Sequential(
             [
@@ -196,12 +196,13 @@ def test_convolutions_are_trained_one_by_one_and_say_why():
 
     rng = np.random.default_rng(0)
     tuner = tuned(X=rng.normal(size=(40, 6, 6, 1)), y=np.arange(40) % 2, model=network, n_trials=2, confirm=0)
-    assert tuner.plan_.strategy == "one_by_one"
+    assert tuner.plan_.strategy == "looped"
     assert "convolution" in tuner.plan_.reason
     assert len(tuner.trials_) == 2
 
 
-def test_operation_that_cannot_be_stacked_goes_one_by_one_and_says_why():
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="JAX stacks what TensorFlow cannot")
+def test_operation_that_cannot_be_stacked_is_looped_and_says_why():
     def network(X, y):
         inputs = keras.Input((4,))
         ranked = keras.ops.cast(keras.ops.argmax(inputs, axis=-1, keepdims=True), "float32")
@@ -211,7 +212,7 @@ def test_operation_that_cannot_be_stacked_goes_one_by_one_and_says_why():
         return keras.Model(inputs, keras.layers.Dense(3)(keras.layers.concatenate([hidden, ranked])))
 
     tuner = tuned(model=network, n_trials=2, confirm=0)
-    assert tuner.plan_.strategy == "one_by_one"
+    assert tuner.plan_.strategy == "looped"
     assert "TensorFlow cannot stack Bitcast" in tuner.plan_.reason
     assert len(tuner.trials_) == 2
 
@@ -377,7 +378,7 @@ def test_other_data_is_refused(tmp_path):
 def test_ctrl_c_keeps_everything_and_leaves_the_best_usable(tmp_path, monkeypatch):
     settings = {"storage": stored(tmp_path), "study_name": "mine", "resume": True, "n_trials": 20, "lanes": 4}
     ticks = []
-    tick = TensorFlowLanes.tick
+    tick = LaneEngine.tick
 
     def interrupted(engine):
         ticks.append(1)
@@ -385,7 +386,7 @@ def test_ctrl_c_keeps_everything_and_leaves_the_best_usable(tmp_path, monkeypatc
             raise KeyboardInterrupt
         tick(engine)
 
-    monkeypatch.setattr(TensorFlowLanes, "tick", interrupted)
+    monkeypatch.setattr(LaneEngine, "tick", interrupted)
     tuner = AdamTunerClassifier(**SMALL | settings)
     with pytest.raises(KeyboardInterrupt):
         tuner.fit(X, Y)
@@ -397,7 +398,7 @@ def test_ctrl_c_keeps_everything_and_leaves_the_best_usable(tmp_path, monkeypatc
     with pytest.raises(StudyError, match="interrupted"):
         tuner.predict(X)
 
-    monkeypatch.setattr(TensorFlowLanes, "tick", tick)
+    monkeypatch.setattr(LaneEngine, "tick", tick)
     tuner.fit(X, Y)
     states = tuner.trials_["state"]
     assert states.isin(["complete", "pruned"]).sum() == 20
@@ -443,8 +444,6 @@ def test_study_in_which_everything_diverges_says_what_to_do(tmp_path):
     ("settings", "error", "text"),
     [
         ({"optimizer": "adma"}, ConfigError, "Did you mean 'adam'"),
-        ({"optimizer": ["adam", "sgd"]}, SettingError, "not there yet"),
-        ({"optimizer": "all"}, SettingError, "not there yet"),
         ({"optimizer": None}, ConfigError, "unknown"),
         ({"n_trials": 0}, SettingError, "n_trials=0.*at least 1"),
         ({"n_trials": 2.5}, SettingError, "n_trials=2.5"),
@@ -468,8 +467,6 @@ def test_study_in_which_everything_diverges_says_what_to_do(tmp_path):
         ({"resume": True}, SettingError, "study_name"),
         ({"study_name": " "}, SettingError, "study_name"),
         ({"patience": 3}, SettingError, "patience=3 is not there yet"),
-        ({"cv": 5}, SettingError, "cv=5 is not there yet"),
-        ({"n_seeds": 2}, SettingError, "n_seeds=2 is not there yet"),
         ({"n_jobs": 2}, SettingError, "n_jobs=2 is not there yet"),
         ({"callbacks": [print]}, SettingError, "not there yet"),
         ({"loss": "nonsense"}, SettingError, "loss='nonsense'"),
@@ -485,7 +482,7 @@ def test_study_in_which_everything_diverges_says_what_to_do(tmp_path):
     ],
 )
 def test_bad_setting_is_refused_before_training(settings, error, text, monkeypatch):
-    monkeypatch.setattr(TensorFlowLanes, "tick", lambda engine: pytest.fail("a tick was trained"))
+    monkeypatch.setattr(LaneEngine, "tick", lambda engine: pytest.fail("a tick was trained"))
     with pytest.raises(error, match=text) as caught:
         tuned(**settings)
     assert "s3cret" not in str(caught.value)

@@ -6,6 +6,7 @@ Stacked lanes are `jax.vmap`. The arrays of the lanes are donated, so a tick wri
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -34,15 +35,37 @@ def place(array: np.ndarray) -> Any:
     return jax.device_put(array)
 
 
-def compiled(function: Callable, donates: bool = False) -> Any:
+def compiled(function: Callable, donates: bool = False) -> Compiled:
     """The function compiled by XLA; where it donates, the memory of its first argument is given away."""
-    return jax.jit(function, donate_argnums=0 if donates else ())
+    return Compiled(function, donates)
 
 
-def check(function: Any, arguments: tuple[Any, ...]) -> None:
+class Compiled:
+    """A compiled function that can be compiled beforehand, while others work."""
+
+    def __init__(self, function: Callable, donates: bool) -> None:
+        self._function = jax.jit(function, donate_argnums=0 if donates else ())
+        self._compiling: Future | None = None
+
+    def compile(self, arguments: tuple[Any, ...]) -> None:
+        """Begin to compile for these arguments; XLA needs seconds, in which others open a database, say."""
+        lowered = self._function.trace(*arguments).lower()
+        compiler = ThreadPoolExecutor(1)
+        self._compiling = compiler.submit(lowered.compile)
+        compiler.shutdown(wait=False)
+
+    def __call__(self, *arguments: Any) -> Any:
+        """The function's result, once it is compiled."""
+        if self._compiling is not None:
+            self._compiling.result()
+            self._compiling = None
+        return self._function(*arguments)
+
+
+def check(function: Compiled, arguments: tuple[Any, ...]) -> None:
     """Trace the function now; raises NotStackable when an operation has no batching rule."""
     try:
-        function.trace(*arguments)
+        function.compile(arguments)
     except NotImplementedError as error:
         raise NotStackable(f"JAX cannot stack an operation: {error}") from None
 

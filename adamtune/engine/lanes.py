@@ -48,7 +48,7 @@ class LaneEngine:
         # Lanes that go through a program together: all of them, or each alone.
         width = n_lanes if program.strategy == "stacked" else 1
         self._groups = [range(first, first + width) for first in range(0, n_lanes, width)]
-        self._lanes = [program.empty(self._initial, width) for _ in self._groups]
+        self._lanes = [program.empty(self._untrained, width) for _ in self._groups]
 
     @property
     def n_programs(self) -> int:
@@ -70,7 +70,7 @@ class LaneEngine:
 
     def tick(self) -> None:
         """Train one epoch in every lane and judge it."""
-        numbers = {}
+        numbers: dict[int, np.ndarray] = {}
         for group, lanes in enumerate(self._groups):
             if len(self._groups) == 1 or any(lane in self._ages for lane in lanes):
                 numbers |= zip(lanes, self._epoch(group).T, strict=True)
@@ -98,7 +98,7 @@ class LaneEngine:
 
     def initial_loss(self) -> float:
         """The objective of the untrained model on the judging rows."""
-        untrained = self._program.empty(self._initial, len(self._groups[0]))
+        untrained = self._program.empty(self._untrained, len(self._groups[0]))
         loss, metric = self._judge(untrained, self._seeds())[:, 0]
         return report(self.task, 0, 0, 0.0, loss, metric).value
 
@@ -137,7 +137,8 @@ class LaneEngine:
         )
 
     def _start_from(self, model: Any) -> None:
-        self._initial = self._program.initial(Forward(model, self.task))
+        self._untrained = self._program.initial(Forward(model, self.task))
+        self._initial = self._program.placed(self._untrained)
 
     def _epoch(self, group: int) -> np.ndarray:
         """Train one epoch of these lanes; their training loss, validation loss and metric, (3, lanes)."""

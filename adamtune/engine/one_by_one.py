@@ -26,12 +26,16 @@ class OneByOne:
     ----------
     builtin : {"auto", "always", "never"}
         Which Keras class trains, see `OptimizerConfig.to_keras`.
+    jit_compile : bool or "auto"
+        As for `model.compile`.
     """
 
     n_lanes = 1
 
-    def __init__(self, task: Task, model: Any, stream: Stream, builtin: str = "auto") -> None:
-        self.task, self.stream, self.builtin = task, stream, builtin
+    def __init__(
+        self, task: Task, model: Any, stream: Stream, builtin: str = "auto", jit_compile: bool | str = "auto"
+    ) -> None:
+        self.task, self.stream, self.builtin, self.jit_compile = task, stream, builtin, jit_compile
         self.clock = 0
         self.n_programs = 0
         self._model = model
@@ -52,7 +56,9 @@ class OneByOne:
             optimizer = config.to_keras(self._steps, builtin=self.builtin)
             # `fit` ends with putting averaged weights in place; here it ends an epoch, not the training.
             optimizer.finalize_variable_values = lambda variables: None
-            self._model.compile(optimizer=optimizer, loss=self.task.loss, metrics=self.task.metrics)
+            self._model.compile(
+                optimizer=optimizer, loss=self.task.loss, metrics=self.task.metrics, jit_compile=self.jit_compile
+            )
             self.n_programs += 1
             self._age = 0
 

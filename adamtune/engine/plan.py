@@ -155,6 +155,9 @@ def why_not_lanes(model: Any, options: Mapping[str, Any]) -> str:
         return "the model has weight constraints"
     if any(getattr(weight, "overwrite_with_gradient", False) for weight in model.trainable_variables):
         return "the model has weights that their gradients overwrite"
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.SpectralNormalization):
+            return f"the layer {layer.name!r} sets its kernel itself"
     if options.get("loss_scale_factor"):
         return "the optimizer scales the loss by a fixed factor"
     return ""

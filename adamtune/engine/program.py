@@ -194,8 +194,9 @@ class Forward:
 
     def mean_metric(self, y: Any, outputs: Any) -> Any:
         """The metric's mean over a batch; like `model.compile(metrics=...)` it leaves sample weights out."""
-        values = self.metric._fn(y, outputs, **self.metric._fn_kwargs)
-        return ops.mean(ops.cast(values, self.loss.dtype))
+        values = ops.cast(self.metric._fn(y, outputs, **self.metric._fn_kwargs), self.loss.dtype)
+        # Not `ops.mean`, which on JAX goes through float32.
+        return ops.sum(values) / int(np.prod(values.shape))
 
 
 class Lanes(NamedTuple):
@@ -290,14 +291,15 @@ class Program:
         self.judge = backend.compiled(self._judge)
 
     def initial(self, forward: Forward) -> Lanes:
-        """What one lane of that model holds before its first step, without the lane axis."""
-        weights = tuple(ops.convert_to_tensor(variable) for variable in forward.weights)
-        zeros = tuple(ops.zeros_like(w) for w in weights)
-        number = lambda value: ops.convert_to_tensor(value, dtype=self.dtype)  # noqa: E731
+        """What one lane of that model holds before its first step, without the lane axis, as numpy arrays."""
+        # In numpy, because a backend may compile each little operation: on JAX that takes longer than all of them.
+        weights = tuple(ops.convert_to_numpy(variable) for variable in forward.weights)
+        zeros = tuple(np.zeros_like(weight) for weight in weights)
+        number = np.dtype(self.dtype).type
         return Lanes(
             weights=weights,
             slots=tuple(tuple(zero for _ in self.rule.slots) for zero in zeros),
-            state=tuple(ops.convert_to_tensor(variable) for variable in forward.state),
+            state=tuple(ops.convert_to_numpy(variable) for variable in forward.state),
             scalars=tuple(number(value) for _, value in self.rule.scalars),
             calls=number(0.0),
             sums=zeros if "accumulation" in self.structure else (),
@@ -305,9 +307,13 @@ class Program:
             scale=(number(_FIRST_SCALE), number(0.0)) if "loss_scale" in self.structure else (),
         )
 
+    def placed(self, lanes: Lanes) -> Lanes:
+        """The same on the device."""
+        return keras.tree.map_structure(self.backend.place, lanes)
+
     def empty(self, initial: Lanes, n_lanes: int) -> Lanes:
-        """`n_lanes` lanes that hold `initial`."""
-        return keras.tree.map_structure(lambda value: ops.repeat(value[None], n_lanes, axis=0), initial)
+        """`n_lanes` lanes on the device that hold `initial`."""
+        return self.placed(keras.tree.map_structure(lambda value: np.repeat(value[None], n_lanes, axis=0), initial))
 
     # --------------------------------------------------------------------------------------------- training
 
@@ -408,11 +414,11 @@ class Program:
         before, done = lanes, lanes.calls
         steps: list[Any] = []  # masks of the lanes whose weights move now; none: all
         if "loss_scale" in self.structure:
-            scale = lanes.scale[0]
+            scale, good = lanes.scale
             gradients = [g / _against(scale, len(g.shape) - 1) for g in gradients]
             finite = _all_finite(gradients)
             steps.append(finite)
-            lanes = lanes._replace(scale=_rescaled(*lanes.scale, finite))
+            lanes = lanes._replace(scale=_rescaled(scale, good, finite))
         if "accumulation" in self.structure:
             wait = values.gradient_accumulation_steps
             sums = tuple(s + g for s, g in zip(lanes.sums, gradients, strict=True))
@@ -483,7 +489,8 @@ class Program:
             weight = None if rows.valid_weight is None else ops.take(rows.valid_weight, index, axis=0)
 
             def lane(slices: Any) -> Any:
-                return self.forward(*slices, seeds, x, y, weight, training=False)[:2]
+                weights, state = slices
+                return self.forward(weights, state, seeds, x, y, weight, training=False)[:2]
 
             held = (lanes.weights, lanes.state)
             loss, outputs = (

@@ -6,6 +6,7 @@ people read and not what is tried.
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import TYPE_CHECKING
 
@@ -51,7 +52,7 @@ def expected_epochs(run: Run) -> float:
     if not isinstance(pruner, Asha):
         return float(full)
     steps = [0, *pruner.rungs, full]
-    return sum((end - start) / pruner.eta**k for k, (start, end) in enumerate(zip(steps, steps[1:], strict=False)))
+    return sum((end - start) / pruner.eta**k for k, (start, end) in enumerate(itertools.pairwise(steps)))
 
 
 def seconds_a_tick(run: Run) -> float | None:

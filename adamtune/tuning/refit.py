@@ -8,7 +8,7 @@ import numpy as np
 import optuna
 
 from adamtune.config import OptimizerConfig
-from adamtune.engine.one_by_one import OneByOne, fit_arguments
+from adamtune.engine.one_by_one import Batches, OneByOne, fit_arguments
 from adamtune.engine.program import Stream
 from adamtune.tasks import networks
 from adamtune.tasks.task import Task, encode_targets
@@ -33,10 +33,27 @@ def train_on_all(task: Task, stream: Stream, config: OptimizerConfig) -> tuple[A
     given = np.arange(len(task.data.x))
 
     def train() -> Any:
-        rows = fit_arguments(task, given, encode_targets(task.data, task.loss), task.data.training_weight(given))
+        y, weight = encode_targets(task.data, task.loss), task.data.training_weight(given)
+        rows = fit_arguments(task, given, y, weight)
+        if isinstance(rows["x"], Batches):
+            rows["x"] = _Shuffled(task, given, y, weight, stream.seed)
         return model.fit(**rows, epochs=task.epochs, verbose=0)
 
     return model, dict(networks.seeded(stream.seed, train).history)
+
+
+class _Shuffled(Batches):
+    """Rows by the batch, in another order in each epoch: of batches that it is given, `fit` shuffles the order alone.
+
+    Rows on a disk are often sorted by label, and batches of one label train nothing.
+    """
+
+    def __init__(self, task: Task, index: np.ndarray, y: np.ndarray, weight: np.ndarray | None, seed: int) -> None:
+        self._rng = np.random.default_rng(seed)
+        super().__init__(task, self._rng.permutation(index), y, weight)
+
+    def on_epoch_end(self) -> None:
+        self._index = self._rng.permutation(self._index)
 
 
 def replay(task: Task, stream: Stream, trial: optuna.trial.FrozenTrial, config: OptimizerConfig) -> tuple[Any, History]:

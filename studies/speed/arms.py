@@ -30,8 +30,8 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 from adamtune import AdamTunerClassifier, OptimizerConfig, optimizers
-from adamtune.engine import tensorflow_lanes
-from adamtune.tuning import policies, storage
+from adamtune.engine.lanes import LaneEngine
+from adamtune.tuning import storage
 from adamtune.tuning.space import space
 
 BATCH = 32
@@ -103,8 +103,8 @@ def adamtune(seed, trials, epochs, folder, lanes="auto", confirm=0):
     ledger.watch_optuna()
     ledger.watch("opening the database", storage, "open_storage")
     ledger.watch("SQL", storage, "flush", "close")
-    ledger.watch("training and judging", tensorflow_lanes.TensorFlowLanes, "tick")
-    ledger.watch("preparing lanes", tensorflow_lanes.TensorFlowLanes, "__init__", "initial_loss")
+    ledger.watch("training and judging", LaneEngine, "tick")
+    ledger.watch("preparing lanes", LaneEngine, "__init__", "compile", "initial_loss")
     x, x_valid, y, y_valid = digits(seed)
     tuner = AdamTunerClassifier(
         model=ledger.timed("building the model", network),
@@ -188,7 +188,8 @@ def peer(seed, trials, epochs, folder, steps_per_execution=1, jit_compile="auto"
 
     keras.utils.set_random_seed(seed)
     began = time.time()
-    study = optuna.create_study(storage=f"sqlite:///{folder}/study.db", sampler=policies.sampler_for("tpe", seed, 0))
+    sampler = optuna.samplers.TPESampler(multivariate=True, group=True, constant_liar=True, seed=seed)
+    study = optuna.create_study(storage=f"sqlite:///{folder}/study.db", sampler=sampler)
     study.enqueue_trial(searched.params(OptimizerConfig("adam")))
     study.optimize(objective, n_trials=trials)
     return {"seconds": time.time() - began, "parts": ledger.seconds, **_trials(study, began)}

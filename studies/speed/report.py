@@ -92,7 +92,7 @@ def tables(machine, runs):
     return "\n".join(lines) + "\n"
 
 
-def headline(runs):
+def headline(runs, goal):
     """The answers in a few lines; no line for what is not measured."""
     lines = []
     if pairs := numbers(runs, "speed"):
@@ -103,7 +103,7 @@ def headline(runs):
             if ratios := _ratios(runs, name):
                 lines += [
                     f"- **Speed**: the plain loop {words} took **{median(ratios):.1f} times** as long as adamtune"
-                    f" (median of {len(pairs)} pairs, from {min(ratios):.1f} to {max(ratios):.1f}; the goal is 15)."
+                    f" (median of {len(pairs)} pairs, from {min(ratios):.1f} to {max(ratios):.1f}; the goal is {goal})."
                 ]
     if seeds := numbers(runs, "quality"):
         middle, low, high = ratio_with_interval(*_best_losses(runs, seeds))

@@ -3,6 +3,7 @@
     python studies/speed/speed.py                    # everything; goes on where it was stopped
     python studies/speed/speed.py --quick            # a few minutes, into a temporary folder
     python studies/speed/speed.py --parts quality --seeds 20
+    KERAS_BACKEND=jax python studies/speed/speed.py --parts settings speed    # the same on JAX, into studies/speed/jax
 
 Three parts, each figure from the same run of this command on the same machine:
 
@@ -37,6 +38,10 @@ SETTINGS = [
 ]
 # What `model.fit` does when nobody says otherwise.
 USUAL = {"steps_per_execution": 1, "jit_compile": "auto", "clear_session": False}
+BACKEND = os.environ.get("KERAS_BACKEND", "tensorflow")
+HOME = HERE if BACKEND == "tensorflow" else HERE / BACKEND
+# How many times faster than the plain loop is fast enough.
+GOAL = {"tensorflow": 15, "jax": 20}[BACKEND]
 # The parts, and under which names their measurements are kept.
 PARTS = {"settings": ("settings",), "speed": ("speed", "usual"), "quality": ("quality", "reached")}
 
@@ -54,12 +59,12 @@ def main():
     parser.add_argument("--rounds", type=int, default=3, help="of the part settings")
     parser.add_argument("--quick", action="store_true", help="few of everything, to see that it works")
     parser.add_argument("--again", action="store_true", help="measure the chosen parts again")
-    parser.add_argument("--out", type=Path, default=HERE, help="where the results are kept")
+    parser.add_argument("--out", type=Path, default=HOME, help="where the results are kept")
     options = parser.parse_args()
     if options.quick:
         options.trials, options.epochs, options.pairs, options.seeds = 16, 3, 2, 2
         options.long, options.setting_trials, options.rounds = 32, 3, 1
-        options.out = Path(tempfile.gettempdir()) / "adamtune-speed-quick" if options.out == HERE else options.out
+        options.out = Path(tempfile.gettempdir()) / "adamtune-speed-quick" if options.out == HOME else options.out
     options.out.mkdir(parents=True, exist_ok=True)
 
     names = [name for part in options.parts for name in PARTS[part]]
@@ -85,7 +90,7 @@ def main():
             results.measure(f"reached/{seed}/long", "adamtune", seed=seed, **longer)
     (options.out / "results.md").write_text(text := report.tables(results.machine, results.runs), encoding="utf-8")
     report.plot(results.runs, options.out / "speed.png")
-    report.write(options.out / "README.md", report.headline(results.runs))
+    report.write(options.out / "README.md", report.headline(results.runs, GOAL))
     print(text)
 
 
@@ -130,7 +135,7 @@ def _rounded(value):
 
 def machine():
     """The machine and the software, in words."""
-    packages = ("adamtune", "tensorflow", "keras", "optuna", "numpy")
+    packages = ("adamtune", BACKEND, "keras", "optuna", "numpy")
     versions = {name: importlib.metadata.version(name) for name in packages}
     return {"cores": os.cpu_count(), "processor": _processor(), "python": platform.python_version(), **versions}
 

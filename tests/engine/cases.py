@@ -19,6 +19,8 @@ from tests.engine import problems
 
 layers = keras.layers
 EXACT = 1e-9
+# On JAX `keras.ops.mean` goes through float32 in a float64 model too, and so do the layers that take means.
+MEANS = 1e-6 if keras.backend.backend() == "jax" else EXACT
 # Keras' own classes take their betas through float32, so these are ones that float32 holds exactly.
 BETAS = {"beta_1": 0.875, "beta_2": 1 - 2.0**-7}
 
@@ -31,7 +33,7 @@ def sgd(**hypers: Any) -> OptimizerConfig:
     return OptimizerConfig("sgd", **{"learning_rate": 0.1, **hypers})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Case:
     """One thing that lanes are tried on.
 
@@ -60,7 +62,7 @@ class Case:
     """
 
     name: str
-    model: Callable[[Any, Any], Any] = problems.noisy
+    model: Callable[[Any, Any], Any] = problems.smooth
     kind: Callable = problems.numbers
     configs: dict[str, OptimizerConfig] = field(default_factory=lambda: {"fast": adam(learning_rate=0.05), "": adam()})
     precision: str = "float64"
@@ -142,14 +144,8 @@ def own_step(X: Any, y: Any) -> Any:
 
 
 def frozen(X: Any, y: Any) -> Any:
-    model = net(problems.numbers, dense, dense)(X, y)
-    model.layers[0].trainable = False
-    return model
-
-
-def frozen_norm(X: Any, y: Any) -> Any:
     model = net(problems.numbers, dense, layers.BatchNormalization, dense)(X, y)
-    model.layers[1].trainable = False
+    model.layers[0].trainable = model.layers[1].trainable = False
     return model
 
 
@@ -188,6 +184,13 @@ def attention(X: Any, y: Any) -> Any:
     return keras.Model(inputs, layers.Dense(problems.N_CLASSES)(layers.GlobalAveragePooling1D()(x)))
 
 
+def other_attention(X: Any, y: Any) -> Any:
+    inputs = keras.Input((6, 2))
+    x = layers.EinsumDense("abc,cd->abd", output_shape=(6, 4), bias_axes="d")(inputs)
+    x = layers.Attention(use_scale=True)([x, x])
+    return keras.Model(inputs, layers.Dense(problems.N_CLASSES)(layers.Flatten()(x)))
+
+
 def masked_attention(X: Any, y: Any) -> Any:
     inputs = keras.Input((6,), dtype="int32")
     x = layers.Embedding(12, 4, mask_zero=True)(inputs)
@@ -218,10 +221,6 @@ def under(policy: str, *inner: Callable[[], Any], scale: float = 1.0) -> Callabl
     return model
 
 
-def _conv(make: Callable[[], Any], kind: Callable = problems.images) -> tuple[Callable[[], Any], ...]:
-    return make, layers.Flatten
-
-
 # Half precision rounds each product: 2^-8 in bfloat16, 2^-11 in float16, and the two programs order sums differently.
 # Over 24 steps that wanders by some ten units of rounding; another algorithm differs by far more.
 BFLOAT16, FLOAT16 = 5e-2, 1e-2
@@ -229,68 +228,122 @@ _N, _S, _T, _I = problems.numbers, problems.series, problems.tokens, problems.im
 
 _LAYERS: tuple[Case, ...] = (
     _of(_N, "Dense", dense),
-    _of(_N, "BatchNormalization", lambda: layers.Dense(6, use_bias=False), layers.BatchNormalization, dense),
-    _of(_N, "Dropout", dense, lambda: layers.Dropout(0.3)),
-    _of(_N, "GaussianNoise", lambda: layers.GaussianNoise(0.3), dense),
-    _of(_N, "GaussianDropout", dense, lambda: layers.GaussianDropout(0.3)),
-    _of(_N, "AlphaDropout", dense, lambda: layers.AlphaDropout(0.3)),
-    _of(_N, "LayerNormalization", dense, layers.LayerNormalization),
-    _of(_N, "GroupNormalization", dense, lambda: layers.GroupNormalization(2)),
-    _of(_N, "UnitNormalization", dense, layers.UnitNormalization),
-    _of(_N, "PReLU", lambda: layers.Dense(6), layers.PReLU),
-    _of(_T, "Embedding", lambda: layers.Embedding(12, 4), layers.Flatten),
-    _of(_T, "Embedding, mask_zero, LSTM", lambda: layers.Embedding(12, 4, mask_zero=True), lambda: layers.LSTM(4)),
-    _of(_S, "LSTM", lambda: layers.LSTM(4)),
-    _of(_S, "LSTM, recurrent dropout", lambda: layers.LSTM(4, dropout=0.2, recurrent_dropout=0.2)),
-    _of(_S, "GRU", lambda: layers.GRU(4)),
-    _of(_S, "SimpleRNN", lambda: layers.SimpleRNN(4)),
-    _of(_S, "Bidirectional", lambda: layers.Bidirectional(layers.GRU(3))),
-    _of(_S, "Masking, GRU", layers.Masking, lambda: layers.GRU(4)),
-    _of(_S, "TimeDistributed", lambda: layers.TimeDistributed(dense()), layers.Flatten),
-    Case("MultiHeadAttention", attention, _S),
-    Case("MultiHeadAttention, mask_zero", masked_attention, _T),
-    _of(_S, "Conv1D", *_conv(lambda: layers.Conv1D(4, 3, activation="tanh"))),
-    _of(_S, "SpatialDropout1D", lambda: layers.Conv1D(4, 3), lambda: layers.SpatialDropout1D(0.3), layers.Flatten),
-    _of(_I, "Conv2D", *_conv(lambda: layers.Conv2D(4, 3, activation="tanh"))),
-    _of(_I, "Conv2D, batch norm", lambda: layers.Conv2D(4, 3, use_bias=False), layers.BatchNormalization, layers.Flatten),
-    _of(_I, "SeparableConv2D", *_conv(lambda: layers.SeparableConv2D(4, 3, activation="tanh"))),
-    _of(_I, "DepthwiseConv2D", *_conv(lambda: layers.DepthwiseConv2D(3, activation="tanh"))),
-    _of(_I, "Conv2DTranspose", *_conv(lambda: layers.Conv2DTranspose(3, 3, activation="tanh"))),
-    _of(_I, "MaxPooling2D", lambda: layers.Dense(4), layers.MaxPooling2D, layers.Flatten),
-    _of(_I, "AveragePooling2D", lambda: layers.Dense(4), lambda: layers.AveragePooling2D(2), layers.Flatten),
-    _of(_I, "GlobalAveragePooling2D", lambda: layers.Dense(4, activation="tanh"), layers.GlobalAveragePooling2D),
-    _of(_I, "UpSampling2D, ZeroPadding2D", layers.UpSampling2D, layers.ZeroPadding2D, layers.Flatten),
     _of(
         _N,
-        "regularisers of weights",
-        lambda: layers.Dense(6, "tanh", kernel_regularizer="l2", bias_regularizer=keras.regularizers.L1L2(1e-3, 1e-3)),
+        "BatchNormalization",
+        lambda: layers.Dense(6, use_bias=False),
+        lambda: layers.BatchNormalization(momentum=0.9),
+        dense,
+        tolerance=MEANS,
     ),
-    _of(_N, "regulariser of activity", lambda: layers.Dense(6, "tanh", activity_regularizer="l2")),
-    _of(_N, "add_loss", dense, OwnLosses),
-    Case("frozen layer", frozen),
-    Case("frozen batch norm", frozen_norm),
+    _of(_N, "LayerNormalization", dense, layers.LayerNormalization, tolerance=MEANS),
+    _of(_N, "GroupNormalization", dense, lambda: layers.GroupNormalization(2), tolerance=MEANS),
+    _of(_N, "Dropout", dense, lambda: layers.Dropout(0.3)),
+    _of(
+        _N,
+        "GaussianNoise, GaussianDropout, AlphaDropout",
+        lambda: layers.GaussianNoise(0.3),
+        dense,
+        lambda: layers.GaussianDropout(0.3),
+        dense,
+        lambda: layers.AlphaDropout(0.3),
+    ),
+    _of(_T, "Embedding", lambda: layers.Embedding(12, 4), layers.Flatten),
+    _of(_T, "Embedding(mask_zero=True), LSTM", lambda: layers.Embedding(12, 4, mask_zero=True), lambda: layers.LSTM(4)),
+    _of(_S, "LSTM with dropout", lambda: layers.LSTM(4, dropout=0.2, recurrent_dropout=0.2)),
+    _of(_S, "Masking, GRU", layers.Masking, lambda: layers.GRU(4)),
+    # SimpleRNN does not run in float64 on JAX.
+    _of(
+        _S,
+        "Bidirectional(SimpleRNN)",
+        lambda: layers.Bidirectional(layers.SimpleRNN(3)),
+        precision="float32",
+        tolerance=1e-4,
+    ),
+    Case("MultiHeadAttention with dropout, GlobalAveragePooling1D", attention, _S, tolerance=MEANS),
+    Case("MultiHeadAttention with a mask", masked_attention, _T, tolerance=MEANS),
+    Case("Attention, EinsumDense", other_attention, _S),
+    _of(
+        _S,
+        "Conv1D, SpatialDropout1D",
+        lambda: layers.Conv1D(4, 3, activation="tanh"),
+        lambda: layers.SpatialDropout1D(0.3),
+        layers.Flatten,
+    ),
+    _of(
+        _I,
+        "Conv2D, MaxPooling2D",
+        lambda: layers.Conv2D(4, 3, activation="tanh"),
+        layers.MaxPooling2D,
+        layers.Flatten,
+    ),
+    _of(_I, "SeparableConv2D", lambda: layers.SeparableConv2D(4, 3, activation="tanh"), layers.Flatten),
+    _of(_I, "DepthwiseConv2D", lambda: layers.DepthwiseConv2D(3, activation="tanh"), layers.Flatten),
+    _of(_I, "Conv2DTranspose", lambda: layers.Conv2DTranspose(3, 3, activation="tanh"), layers.Flatten),
+    _of(
+        _I,
+        "Conv3D",
+        lambda: layers.Reshape((3, 6, 2, 2)),
+        lambda: layers.Conv3D(2, 2, activation="tanh"),
+        layers.Flatten,
+    ),
+    _of(
+        _I,
+        "MaxPooling2D, UpSampling2D, ZeroPadding2D, GlobalAveragePooling2D",
+        lambda: layers.Dense(4, activation="tanh"),
+        layers.MaxPooling2D,
+        layers.UpSampling2D,
+        layers.ZeroPadding2D,
+        layers.GlobalAveragePooling2D,
+        tolerance=MEANS,
+    ),
+    _of(
+        _N,
+        "regularisers of weights and of activity",
+        lambda: layers.Dense(6, "tanh", kernel_regularizer="l2", bias_regularizer="l1_l2", activity_regularizer="l2"),
+    ),
+    _of(_N, "add_loss", dense, OwnLosses, tolerance=MEANS),
+    Case("frozen layer and frozen batch norm", frozen, tolerance=MEANS),
     Case("Normalization, adapted", normalized),
-    _of(_N, "Rescaling", lambda: layers.Rescaling(0.5, offset=0.1), dense),
-    _of(_I, "RandomFlip", lambda: layers.RandomFlip("horizontal"), layers.Flatten),
+    _of(
+        _I,
+        "Rescaling, RandomFlip, RandomContrast",
+        lambda: layers.Rescaling(0.5, offset=0.1),
+        lambda: layers.RandomFlip("horizontal"),
+        lambda: layers.RandomContrast(0.1, value_range=(-4, 4)),
+        layers.Flatten,
+        tolerance=MEANS,
+    ),
+    # RandomRotation does not run in float64 on TensorFlow.
+    _of(_I, "RandomRotation", lambda: layers.RandomRotation(0.1), layers.Flatten, precision="float32", tolerance=1e-4),
     Case("CategoryEncoding", encoded, problems.bytes_),
-    Case("Discretization", discretized),
+    Case("Discretization, Embedding", discretized),
     Case("subclassed model", lambda X, y: Subclassed()),
     Case("call without training", lambda X, y: Silent()),
-    Case("nested model, shared layers", nested),
+    Case("nested model, shared layers", nested, tolerance=MEANS),
     Case("pretrained weights", pretrained),
     # float32: 1e-7 an operation, and training amplifies it as it does in float64.
-    Case("float32", problems.noisy, precision="float32", tolerance=1e-4),
+    Case("float32, with batch norm, dropout and noise", problems.noisy, precision="float32", tolerance=1e-4),
     Case("mixed_bfloat16", under("mixed_bfloat16", dense), precision="float32", tolerance=BFLOAT16),
     Case("mixed_float16", under("mixed_float16", dense), precision="float32", tolerance=FLOAT16),
-    # The scale of 2^15 takes the first gradients beyond float16's 65504: these steps are skipped, the scale halves.
+    # A scale of 2^15 takes the first gradients beyond float16's 65504: these steps are skipped, and the scale halves
+    # each time. No gradient is near the edge, where rounding would decide whether a step is skipped.
     Case(
-        "mixed_float16, overflowing", under("mixed_float16", dense, scale=64.0), precision="float32", tolerance=FLOAT16,
-        configs={"fast": sgd(learning_rate=1e-3), "": sgd(learning_rate=3e-4, momentum=0.5)},
+        "mixed_float16, overflowing",
+        under("mixed_float16", dense, scale=200.0),
+        precision="float32",
+        tolerance=FLOAT16,
+        configs={"fast": sgd(learning_rate=5e-4), "": sgd(learning_rate=1.5e-4, momentum=0.5)},
+    ),
+    Case(
+        "SpectralNormalization",
+        net(_N, lambda: layers.SpectralNormalization(layers.Dense(6, activation="tanh"))),
+        refused="sets its kernel",
     ),
     Case("bfloat16 weights", under("bfloat16", dense), precision="float32", refused="weights of bfloat16"),
     _of(_N, "constraint", lambda: layers.Dense(6, kernel_constraint="max_norm"), refused="constraint"),
     Case("own train_step", own_step, refused="own train_step"),
-)  # fmt: skip
+)
 LAYERS = tuple(replace(case, compared=1) for case in _LAYERS)
 
 
@@ -307,6 +360,7 @@ def _rule(name: str, **given: dict[str, Any]) -> dict[str, OptimizerConfig]:
 
 _WEIGHTS = np.random.default_rng(1).uniform(0.5, 2.0, 107)
 _ADAM = {"learning_rate": 0.02, "epsilon": 1e-3, **BETAS}
+_FAST = {"learning_rate": 0.05}
 _RMS = {"learning_rate": 0.01, "rho": 0.875, "epsilon": 1e-3}
 # Keras' classes take 0.96 (Nadam) and their schedules through float32.
 _SINGLE = 1e-5
@@ -320,7 +374,7 @@ OPTIONS: tuple[Case, ...] = (
     Case("adamw", configs=_rule("adamw", plain=_ADAM, strong={**_ADAM, "weight_decay": 0.25}), builtin=EXACT),
     Case(
         "nadam",
-        configs=_rule("nadam", plain={**_ADAM, "schedule_decay": 1.0}, fast={**_ADAM, "learning_rate": 0.05, "schedule_decay": 1.0}),
+        configs=_rule("nadam", plain={**_ADAM, "schedule_decay": 1.0}, fast={**_ADAM, **_FAST, "schedule_decay": 1.0}),
         builtin=_SINGLE,
     ),
     Case("nadam, growing momentum", configs=_rule("nadam", slow=_ADAM, faster={**_ADAM, "schedule_decay": 0.1})),
@@ -356,7 +410,7 @@ OPTIONS: tuple[Case, ...] = (
         configs=_lanes(adam, none={}, small={"weight_decay": 0.125}, large={"weight_decay": 0.5}),
         builtin=EXACT,
     ),
-    Case("weight decay, sgd", configs=_lanes(sgd, none={}, some={"weight_decay": 0.125}), builtin=EXACT),
+    Case("weight decay, sgd", configs=_lanes(sgd, none={}, some={"weight_decay": 0.125})),
     # 6 batches an epoch: 4 does not divide them, so gradients wait from one epoch to the next.
     Case(
         "gradient accumulation",
@@ -364,9 +418,7 @@ OPTIONS: tuple[Case, ...] = (
             adam,
             four={"gradient_accumulation_steps": 4},
             two={"gradient_accumulation_steps": 2},
-            four_again={"gradient_accumulation_steps": 4, "learning_rate": 0.05},
         ),
-        builtin=EXACT,
     ),
     Case(
         "gradient accumulation, nadam",
@@ -374,7 +426,7 @@ OPTIONS: tuple[Case, ...] = (
             "nadam", four={**_ADAM, "gradient_accumulation_steps": 4}, two={**_ADAM, "gradient_accumulation_steps": 2}
         ),
     ),
-    Case("use_ema", configs=_lanes(adam, some={"use_ema": True}, short={"use_ema": True, "ema_momentum": 0.5}), builtin=EXACT),
+    Case("use_ema", configs=_lanes(adam, some={"use_ema": True}, short={"use_ema": True, "ema_momentum": 0.5})),
     Case(
         "ema_overwrite_frequency",
         configs=_lanes(
@@ -383,7 +435,6 @@ OPTIONS: tuple[Case, ...] = (
             never={"use_ema": True, "ema_momentum": 0.75},
             three={"use_ema": True, "ema_momentum": 0.5, "ema_overwrite_frequency": 3},
         ),
-        builtin=EXACT,
     ),
     Case(
         "accumulation, clipping, decay, overwriting and a schedule together",
@@ -427,18 +478,18 @@ OPTIONS: tuple[Case, ...] = (
             cosine={"schedule": "cosine", "warmup": 0.25},
         ),
     ),
-    Case("sample weights", prepared={"sample_weight": _WEIGHTS}),
-    Case("class weights", prepared={"class_weight": {0: 2.0, 2: 0.5}}),
-    Case("sample and class weights", prepared={"sample_weight": _WEIGHTS, "class_weight": "balanced"}),
+    Case("sample weights", prepared={"sample_weight": _WEIGHTS}, compared=1),
+    Case("class weights", prepared={"class_weight": {0: 2.0, 2: 0.5}}, compared=1),
+    Case("sample and class weights", prepared={"sample_weight": _WEIGHTS, "class_weight": "balanced"}, compared=1),
     Case(
         "dynamic loss scale with accumulation, clipping and overwriting",
-        under("mixed_float16", dense, scale=64.0),
+        under("mixed_float16", dense, scale=200.0),
         precision="float32",
         tolerance=FLOAT16,
         configs=_lanes(
             sgd,
-            one={"learning_rate": 1e-3, "gradient_accumulation_steps": 4, "clipnorm": 1.0},
-            other={"learning_rate": 1e-3, "use_ema": True, "ema_momentum": 0.5, "ema_overwrite_frequency": 5},
+            one={"learning_rate": 5e-4, "gradient_accumulation_steps": 4, "clipnorm": 50.0},
+            other={"learning_rate": 5e-4, "use_ema": True, "ema_momentum": 0.5, "ema_overwrite_frequency": 5},
         ),
     ),
     Case(
@@ -446,4 +497,4 @@ OPTIONS: tuple[Case, ...] = (
         configs=_lanes(adam, one={"loss_scale_factor": 8.0}),
         refused="scales the loss by a fixed factor",
     ),
-)  # fmt: skip
+)

@@ -71,7 +71,8 @@ def expected(task, stream, configs, builtin="never", compared=None):
     """The same through `model.fit`: by lane its reports, one a tick, and its weights at the end."""
     runs = []
     for lane, config in enumerate(configs[:compared]):
-        oracle = OneByOne(task, task.build(stream.seed), stream, builtin)
+        # XLA takes seconds to compile each small training, and changes it by rounding. JAX cannot do without.
+        oracle = OneByOne(task, task.build(stream.seed), stream, builtin, jit_compile=keras.backend.backend() == "jax")
         oracle.load({0: config})
         seen = []
         for tick in range(TICKS):

@@ -9,7 +9,6 @@ import functools
 import keras
 import pytest
 
-from adamtune.engine import plan as plans
 from tests.engine import cases, equality, problems
 
 measured = functools.cache(equality.Measured)
@@ -97,13 +96,3 @@ def test_untrained_loss_equals_keras_evaluate():
         engine = equality.open_engine(task, stream, [cases.adam()] * 2)
         oracle = equality.OneByOne(task, task.build(stream.seed), stream)
         assert engine.initial_loss() == pytest.approx(oracle.initial_loss(), rel=1e-12)
-
-
-def test_loss_is_scaled_where_keras_scales_it():
-    """Keras asks the model, not its layers, whether it computes in float16."""
-    inside = keras.Sequential([keras.Input((6,)), keras.layers.Dense(3, dtype="mixed_float16")])
-    whole = cases.under("mixed_float16", cases.dense)(None, None)
-    for model in (inside, whole):
-        model.compile("sgd", "mse")
-        wrapped = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
-        assert plans.scales_loss(model) == wrapped

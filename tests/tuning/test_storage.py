@@ -28,7 +28,8 @@ from optuna.trial import TrialState
 
 from adamtune.errors import StorageError
 from adamtune.tuning import storage as storages
-from adamtune.tuning.storage import BufferedRDBStorage, close, existing, flush, open_storage, redact, resolve_url
+from adamtune.tuning.buffer import BufferedRDBStorage
+from adamtune.tuning.storage import close, existing, flush, open_storage, redact, resolve_url
 
 SERVERS = {"postgresql": "ADAMTUNE_TEST_POSTGRES", "mysql": "ADAMTUNE_TEST_MYSQL"}
 SECRET = "s3cret"
@@ -218,23 +219,15 @@ def test_a_report_is_kept_in_memory_until_flush(url, running):
     "act",
     [
         lambda storage, study, trial: storage.set_trial_state_values(trial, TrialState.PRUNED),
-        lambda storage, study, trial: storage.get_trial(trial),
         lambda storage, study, trial: storage._backend.get_trial_user_attrs(trial),
         lambda storage, study, trial: outcome(storage._backend.get_trial_param, trial, "x"),
-        lambda storage, study, trial: storage.get_all_trials(study),
-        lambda storage, study, trial: storage._backend.get_all_trials(study),
-        lambda storage, study, trial: storage.get_n_trials(study),
         lambda storage, study, trial: pickle.dumps(storage),
         lambda storage, study, trial: close(storage),
     ],
     ids=[
         "state",
-        "get_trial",
         "get_trial_user_attrs",
         "get_trial_param",
-        "get_all_trials",
-        "uncached",
-        "get_n_trials",
         "pickle",
         "close",
     ],
@@ -244,6 +237,42 @@ def test_a_report_is_written_before_it_could_be_missed(url, running, act):
     storage.set_trial_intermediate_value(trial, 0, math.nan)
     act(storage, study, trial)
     assert math.isnan(stored(url, trial)[0])
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda storage, study, trial: storage.get_trial(trial),
+        lambda storage, study, trial: storage.get_all_trials(study)[0],
+        lambda storage, study, trial: storage._backend.get_all_trials(study)[0],
+    ],
+    ids=["get_trial", "get_all_trials", "uncached"],
+)
+def test_a_running_trial_of_its_own_is_read_from_memory_as_it_will_be_stored(url, running, read):
+    storage, study, trial = running
+    distribution = FloatDistribution(0.0, 1.0)
+    for name in ("first of the study", "x"):
+        storage.set_trial_param(trial, name, 0.25, distribution)
+    storage.set_trial_intermediate_value(trial, 0, 0.5)
+    storage.set_trial_user_attr(trial, "seen", (1, 2))
+    storage.set_trial_system_attr(trial, "sampled", {"x": [0.25]})
+    statements = []
+    sqlalchemy.event.listen(storage._backend.engine, "before_execute", lambda *_: statements.append(_))
+    found = read(storage, study, trial)
+    found.user_attrs["mine"] = "a reader's own"
+    # At most a look whether others have added trials.
+    assert len(statements) <= 1
+    flush(storage)
+    assert read(storage, study, trial) == optuna.storages.RDBStorage(url).get_trial(trial)
+
+
+def test_trials_of_others_are_seen_beside_its_own(url, running):
+    storage, study, trial = running
+    other = optuna.storages.RDBStorage(url)
+    theirs = other.create_new_trial(study)
+    assert [each._trial_id for each in storage.get_all_trials(study)] == [trial, theirs]
+    other.set_trial_state_values(theirs, TrialState.COMPLETE, [1.0])
+    assert storage.get_all_trials(study)[1].value == 1.0
 
 
 def test_a_storage_that_is_dropped_writes_its_reports(url):

@@ -1,0 +1,109 @@
+"""With KERAS_BACKEND=jax no part of adamtune imports TensorFlow, which need not even be installed."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+pytestmark = pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="JAX is not installed")
+
+WITHOUT_TENSORFLOW = """
+import importlib.abc, sys
+
+class NoTensorFlow(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("tensorflow", "tf_keras", "tensorboard"):
+            raise ImportError(f"{name} is imported under JAX")
+
+sys.meta_path.insert(0, NoTensorFlow())
+"""
+
+FIT = """
+import pickle, keras, numpy as np
+from adamtune import AdamTunerClassifier, OptimizerConfig
+from tests.small import X, Y, network
+
+tuner = AdamTunerClassifier(
+    network, ["adam", "sgd"], n_trials=6, epochs=2, confirm=1, random_state=0, verbose=1, storage="memory"
+).fit(X, Y)
+assert keras.backend.backend() == "jax" and tuner.plan_.strategy == "stacked"
+again = pickle.loads(pickle.dumps(tuner))
+np.testing.assert_array_equal(again.predict_proba(X), tuner.predict_proba(X))
+model = network(X, Y)
+model.compile(optimizer=tuner.best_config_.to_keras(), loss=tuner.model_.loss)
+model.fit(X, Y, verbose=0)
+"""
+
+# A model that goes one by one, rows from a disk, a convolution in a loop.
+OTHER_WAYS = """
+import keras, numpy as np
+from tests.small import X, Y, network, tuned
+
+class Own(keras.Sequential):
+    def train_step(self, *given):
+        return super().train_step(*given)
+
+np.save("X.npy", X)
+alone = tuned(X=np.load("X.npy", mmap_mode="r"), model=lambda X, y: Own(network(X, y).layers), n_trials=1, refit=True)
+assert alone.plan_.strategy == "one_by_one"
+images = np.tile(X[:, :, None, None], (1, 1, 4, 1))
+seen = tuned(X=images, n_trials=2, model=lambda X, y: keras.Sequential([
+    keras.Input(X.shape[1:]), keras.layers.Conv2D(2, 3), keras.layers.Flatten(), keras.layers.Dense(3)]))
+assert seen.plan_.strategy == "looped"
+"""
+
+COMMAND = """
+import runpy
+sys.argv[1:] = {arguments}
+try:
+    runpy.run_module("adamtune", run_name="__main__")
+except SystemExit as left:
+    assert not left.code, left.code
+"""
+
+
+def run(program, folder):
+    return subprocess.run(
+        [sys.executable, "-c", WITHOUT_TENSORFLOW + program + "\nassert 'tensorflow' not in sys.modules\nprint('end')"],
+        env={
+            **os.environ,
+            "KERAS_BACKEND": "jax",
+            "PYTHONPATH": os.getcwd(),
+            "ADAMTUNE_STORAGE": "sqlite:///studies.db",
+        },
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_import_of_tensorflow_would_be_noticed(tmp_path):
+    done = run("import tensorflow", tmp_path)
+    assert done.returncode and "tensorflow is imported under JAX" in done.stderr
+    done = run("import sys; sys.modules['tensorflow'] = sys", tmp_path)
+    assert done.returncode and "AssertionError" in done.stderr
+
+
+@pytest.mark.parametrize("program", [FIT, OTHER_WAYS], ids=["fit", "other ways"])
+def test_tuning_needs_no_tensorflow(program, tmp_path):
+    done = run(program, tmp_path)
+    assert done.returncode == 0 and done.stdout.endswith("end\n"), done.stderr[-3000:]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["doctor"], "jax"),
+        (["tune", "rows.csv", "--target", "label", "--n-trials", "3", "--epochs", "2"], "model.compile("),
+    ],
+)
+def test_commands_need_no_tensorflow(arguments, said, tmp_path):
+    rows = [f"{i},{i % 7},{'yes' if i % 2 else 'no'}" for i in range(40)]
+    (tmp_path / "rows.csv").write_text("\n".join(["a,b,label", *rows]))
+    done = run(textwrap.dedent(COMMAND.format(arguments=arguments)), tmp_path)
+    assert done.returncode == 0 and done.stdout.endswith("end\n"), done.stderr[-3000:]
+    assert said in done.stdout
