@@ -7,8 +7,14 @@ PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
 # Two processes, each of which imports TensorFlow once; a file's tests stay together and share what
 # they compiled.
 PYTEST_FLAGS ?= -n 2 --dist loadfile
+# What another backend can change: it computes rules and trains lanes. Equality is measured in float64, which JAX has to
+# be told to keep. Left out is what takes minutes and runs the same lines: the comparisons with other frameworks, whose
+# little operations JAX compiles one by one, and tests that start processes with a backend of their own.
+JAX_TESTS := tests/engine tests/optimizers/test_contract.py tests/optimizers/test_gradients.py \
+             tests/optimizers/test_schedules.py tests/tasks/test_networks.py tests/tasks/test_task.py \
+             tests/test_large.py tests/test_passes.py tests/test_study.py tests/test_tuner.py
 
-.PHONY: help demo test check format clean
+.PHONY: help demo test test-jax check format clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -17,8 +23,12 @@ help: ## show this list
 demo: $(VENV)/.plain ## see adamtune at work
 	@$(BIN)/python -m adamtune demo
 
-test: $(VENV)/.dev ## run the tests and the examples in the docstrings
-	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+test: $(VENV)/.dev ## run the tests and the examples in the docstrings, then what JAX can change with it
+	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest $(PYTEST_FLAGS)
+	$(MAKE) test-jax
+
+test-jax: $(VENV)/.dev
+	KERAS_BACKEND=jax JAX_ENABLE_X64=1 $(BIN)/python -m pytest $(PYTEST_FLAGS) $(JAX_TESTS)
 
 check: $(VENV)/.dev ## format, lint, types, layers
 	$(BIN)/ruff format --check .

@@ -166,7 +166,12 @@ def tune(
     ctx: typer.Context,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A .csv or .tsv file, may be gzipped.")],
     target: Annotated[str, typer.Option(metavar="COL", help="The column to predict.")],
-    optimizer: Annotated[str, typer.Option(metavar="NAME", help="Which optimizer to tune.")] = "adam",
+    optimizer: Annotated[
+        str, typer.Option(metavar="NAMES", help="Which optimizer to tune; several with commas between, or all.")
+    ] = "adam",
+    space: Annotated[str, typer.Option(metavar="NAME", help="auto, or a published space.")] = "auto",
+    cv: Annotated[int | None, typer.Option(metavar="K", help="Judge each trial in K folds.")] = None,
+    n_seeds: Annotated[int, typer.Option(metavar="N", help="Train each trial under N seeds.")] = 1,
     n_trials: Annotated[int, typer.Option(help="Trials in all, also with --resume.")] = 64,
     epochs: Annotated[int, typer.Option(help="Length of a trial.")] = 20,
     batch_size: Annotated[int, typer.Option(help="Rows a step.")] = 32,
@@ -178,8 +183,8 @@ def tune(
     seed: Annotated[int | None, typer.Option(help="Makes the study repeatable.")] = None,
     study_name: Annotated[str | None, typer.Option(metavar="NAME", help="Else the name of the file.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the newest study of that name.")] = False,
-    pruner: Annotated[str, typer.Option(metavar="NAME", help="asha or none.")] = "asha",
-    sampler: Annotated[str, typer.Option(metavar="NAME", help="tpe or random.")] = "tpe",
+    pruner: Annotated[str, typer.Option(metavar="NAME", help="asha, hyperband, median or none.")] = "asha",
+    sampler: Annotated[str, typer.Option(metavar="NAME", help="tpe, random, qmc or gp.")] = "tpe",
     lanes: Annotated[str, typer.Option(metavar="N", help="Trials at once, or auto.")] = "auto",
     storage: _Storage = None,
     as_json: _Json = False,
@@ -192,7 +197,10 @@ def tune(
     from adamtune.tuner import AdamTuner
 
     tuner = AdamTuner(
-        optimizer=optimizer,
+        optimizer=optimizer.split(",") if "," in optimizer else optimizer,
+        space=space,
+        cv=cv,
+        n_seeds=n_seeds,
         task=table.kind if task == "auto" else task,
         n_trials=n_trials,
         timeout=timeout,

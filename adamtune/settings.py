@@ -79,17 +79,11 @@ def check(tuner: Any, kind: str) -> Settings:
         "n_jobs": tuner.n_jobs not in (None, 1),
         "callbacks": bool(tuner.callbacks),
     }
-    for name, given in absent.items():
-        if given:
+    for name, is_given in absent.items():
+        if is_given:
             raise SettingError(f"{name}={getattr(tuner, name)!r} is not there yet: leave {name} out.")
     rules, all_of_them = _rules(tuner.optimizer)
-    given, options = tuner.space, {}
-    if isinstance(given, Mapping):  # options are the same for every trial, so they are fixed and never searched
-        options = {
-            option.name: option.check(given[option.name]) for option in gradients.OPTIONS if option.name in given
-        }
-        given = {name: value for name, value in given.items() if name not in options} or "auto"
-    searched = space(rules, given, tuner.n_trials, all_of_them=all_of_them).keeping(options)
+    searched = _space(rules, tuner.space, tuner.n_trials, all_of_them)
     return Settings(
         kind,
         searched,
@@ -97,6 +91,15 @@ def check(tuner: Any, kind: str) -> Settings:
         policies.check_sampler(tuner.sampler, searched),
         policies.check_pruner(tuner.pruner),
     )
+
+
+def _space(rules: list[Rule], given: Any, n_trials: int, all_of_them: bool) -> Space:
+    """The space that was asked for; options of the optimizer in it are the same for every trial, and not searched."""
+    if not isinstance(given, Mapping):
+        return space(rules, given, n_trials, all_of_them=all_of_them)
+    options = {option.name: option.check(given[option.name]) for option in gradients.OPTIONS if option.name in given}
+    others = {name: value for name, value in given.items() if name not in options}
+    return space(rules, others or "auto", n_trials, all_of_them=all_of_them).keeping(options)
 
 
 def kept_options(model: Any) -> dict[str, Any]:

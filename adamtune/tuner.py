@@ -50,15 +50,20 @@ class AdamTuner(BaseEstimator):
     Parameters
     ----------
     model : None, keras.Model or callable, default=None
-        None is a dense network that fits the task. A `keras.Model` is cloned with fresh weights. A callable
-        `model(X, y)` returns a compiled or uncompiled model. Loss comes from a compiled model, else from the task.
-    optimizer : str, default="adam"
-        Name of the optimizer to tune, see `adamtune.optimizers.names()`.
+        None is a dense network that fits the task. A `keras.Model` is cloned: the clones have fresh weights, except
+        those of frozen layers and what layers learned by `adapt`. A callable `model(X, y)` returns a compiled or
+        uncompiled model; what it returns is taken as it is, so pretrained weights that it loads are where training
+        starts. A compiled model gives its loss, and what its optimizer does besides its rule (clipping, averaging,
+        gradient accumulation), which every trial then does too.
+    optimizer : str or list of str, default="adam"
+        Optimizer or optimizers to tune, see `adamtune.optimizers.names()`. With several, each trial chooses one.
+        "all" begins with a few trials of every optimizer and goes on with the better half.
     task : {"auto", "classification", "regression"}, default="auto"
         "auto" reads it off y.
-    space : "auto" or mapping, default="auto"
-        What to search: "auto" frees more hypers the more trials there are; a mapping gives (low, high) pairs, Optuna
-        distributions or fixed values by hyper, see `adamtune.tuning.space.space`.
+    space : "auto", str or mapping, default="auto"
+        What to search: "auto" frees more hypers the more trials there are; a name is a published space, see
+        `adamtune.tuning.published.names()`; a mapping gives (low, high) pairs, Optuna distributions or fixed values by
+        hyper, `"schedule"` a name or several to choose from, see `adamtune.tuning.space.space`.
     n_trials : int, default=64
         Trials in all, also on resume.
     timeout : float, optional
@@ -76,15 +81,20 @@ class AdamTuner(BaseEstimator):
     class_weight : mapping or "balanced", optional
         Weights by label, in training only.
     validation_split : float, default=0.2
-        Share of the rows that judge, stratified for labels.
-    cv, n_seeds
-        Not there yet.
+        Share of the rows that judge, stratified for labels; of the groups, where `fit` is given groups.
+    cv : int, scikit-learn splitter or iterable of (train, valid), optional
+        Folds instead of one split: each trial trains in all of them, one after the other, and its value is the mean. A
+        trial that is pruned in one enters no other.
+    n_seeds : int, default=1
+        Initial weights, orders and masks under which each trial trains (each fold of it); its value is the mean.
     confirm : int, default=3
         How many of the best configs are run again under fresh chance to choose the winner; 0 takes the best trial.
-    sampler : {"tpe", "random"}, default="tpe"
-    pruner : {"asha", "none"} or None, default="asha"
+    sampler : {"tpe", "random", "qmc", "gp"} or optuna.samplers.BaseSampler, default="tpe"
+        "qmc" fills the space evenly, with which "tpe" and "gp" begin; "gp" needs PyTorch. An object is used as it is.
+    pruner : {"asha", "hyperband", "median", "none"}, optuna.pruners.BasePruner or None, default="asha"
+        Optuna deals trials to the brackets of Hyperband by the name of the study, which is another one each time.
     lanes : "auto" or int, default="auto"
-        How many trials train at once.
+        How many trials of an optimizer train at once.
     start_from : "shipped", None or list of OptimizerConfig, default="shipped"
         Configs to try first, after the optimizer's defaults.
     storage : str, optional
@@ -100,8 +110,9 @@ class AdamTuner(BaseEstimator):
     random_state : int, RandomState or None, default=None
         Seed of everything: split, initial weights, order, masks, suggestions.
     verbose : int, default=1
-        0 prints nothing. 1 shows progress and, at the end, the best configs beside Keras' default Adam and beside Adam
-        tuned over the learning rate alone with the same budget of epochs (which takes about as long again).
+        0 prints nothing. 1 shows an estimate before training, progress and, at the end, the best configs beside Keras'
+        default Adam and beside Adam tuned over the learning rate alone with the same budget of epochs (which takes
+        about as long again).
 
     Attributes
     ----------
@@ -117,7 +128,8 @@ class AdamTuner(BaseEstimator):
     plan_ : adamtune.engine.lanes.Plan
         Strategy, lanes and device that were used.
     n_programs_ : int
-        Training programs that were compiled for the study.
+        Training programs that were compiled for the study: one an optimizer, and on JAX another for the short batch
+        at the end of an epoch where lanes run in a loop.
     model_ : keras.Model
         Trained with the winner (not with `refit=False`).
     history_ : dict of str to list of float
@@ -220,8 +232,8 @@ class AdamTuner(BaseEstimator):
         sample_weight : array-like of shape (n_samples,), optional
         validation_data : (X, y) or (X, y, sample_weight), optional
             Rows that judge, instead of a split.
-        groups
-            Not there yet.
+        groups : array-like of shape (n_samples,), optional
+            Rows of one group train or judge together.
 
         Returns
         -------

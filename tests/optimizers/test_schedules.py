@@ -42,6 +42,11 @@ def rates(lanes, updates=UPDATES, steps=STEPS, dtype="float64"):
     return ops.convert_to_numpy(schedules.learning_rate(h, ops.convert_to_tensor(updates[:, None], dtype)))
 
 
+# On JAX `keras.ops.cos` goes through float32, and XLA rounds a step of several operations in its own way.
+ON_JAX = keras.backend.backend() == "jax"
+NEAR = {"float32": 1e-7 * RATE if ON_JAX else 0.0, "float64": 1e-7 * RATE if ON_JAX else 1e-17}
+
+
 def by_hand(i, schedule, decay=0.0, final=0.0, warmup=0.0):
     """The rate after i updates, one number at a time."""
     w = min(round(warmup * STEPS), STEPS - 1)
@@ -64,7 +69,7 @@ def test_lanes_of_all_schedules_are_what_is_written(warmup):
     ours = rates([scheduled(**case, warmup=warmup) for case in CASES])
     for lane, case in enumerate(CASES):
         theirs = [by_hand(i, **case, warmup=warmup) for i in UPDATES]
-        np.testing.assert_allclose(ours[:, lane], theirs, rtol=1e-12, atol=1e-17, err_msg=f"{case}")
+        np.testing.assert_allclose(ours[:, lane], theirs, rtol=1e-12, atol=NEAR["float64"], err_msg=f"{case}")
 
 
 def test_a_lane_of_nan_leaves_its_neighbours_alone():
@@ -166,9 +171,8 @@ def test_keras_schedule_computes_in_the_type_of_the_model(case, dtype):
         given = [schedule(ops.convert_to_tensor(int(step), "int64")) for step in UPDATES]
     assert all(keras.backend.standardize_dtype(rate.dtype) == dtype for rate in given)
     ours = rates([scheduled(**case, warmup=0.05)], dtype=dtype)[:, 0]
-    np.testing.assert_allclose(
-        [ops.convert_to_numpy(rate) for rate in given], ours, rtol=1e-15 if dtype == "float64" else 3e-7
-    )
+    rates_given = [ops.convert_to_numpy(rate) for rate in given]
+    np.testing.assert_allclose(rates_given, ours, rtol=1e-15 if dtype == "float64" else 3e-7, atol=NEAR[dtype])
 
 
 @pytest.mark.parametrize("name", optimizers.names())
