@@ -42,6 +42,8 @@ _COMPLETE = optuna.trial.TrialState.COMPLETE
 # Rows that go through the network at once in `predict`: always this many, so that a row's prediction cannot depend on
 # how many neighbours it came with.
 _PREDICTED_AT_ONCE = 256
+# Rows that are read together, from a disk too.
+_READ_AT_ONCE = 64 * _PREDICTED_AT_ONCE
 
 
 class AdamTuner(BaseEstimator):
@@ -451,10 +453,14 @@ class AdamTuner(BaseEstimator):
             raise StudyError("there is no trained model: fit was called with refit=False or was interrupted.")
         x = rows.check_inputs(X, keras.config.floatx(), self._dtype)
         validate_data(self, X=X, skip_check_array=True, reset=False)
+        starts = range(0, len(x), _READ_AT_ONCE)
+        with networks.lean():
+            return np.concatenate([self._forward(x[start : start + _READ_AT_ONCE]) for start in starts])
+
+    def _forward(self, x: np.ndarray) -> np.ndarray:
         padding = [(0, -len(x) % _PREDICTED_AT_ONCE)] + [(0, 0)] * (x.ndim - 1)
         padded = np.pad(x, padding, mode="edge")
-        with networks.lean():
-            return self.model_.predict(padded, batch_size=_PREDICTED_AT_ONCE, verbose=0)[: len(x)]
+        return self.model_.predict(padded, batch_size=_PREDICTED_AT_ONCE, verbose=0)[: len(x)]
 
     def _probabilities(self, outputs: np.ndarray) -> np.ndarray:
         outputs = outputs.astype("float64")

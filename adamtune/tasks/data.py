@@ -133,10 +133,10 @@ def prepare(
     )
 
 
-def check_inputs(X: Any, floatx: str = "float32", dtype: Any = None) -> np.ndarray:
+def check_inputs(X: Any, floatx: str = "float32", dtype: Any = None) -> Inputs:
     """Inputs for `predict`: the same checks as for `fit`; of `dtype`, that of the rows of `fit`, where it is given."""
     x = inputs(X, "X", floatx)
-    return x.array() if dtype is None else replace(x, dtype=np.dtype(dtype)).array()
+    return x if dtype is None else replace(x, dtype=np.dtype(dtype))
 
 
 def _column(y: Any, name: str) -> np.ndarray:

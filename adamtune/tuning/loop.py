@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Generator
+from collections.abc import Callable, Collection, Generator, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -192,6 +192,7 @@ def search(
     finished = len(study.get_trials(deepcopy=False, states=records.FINISHED))
     asking, penalty = Asking(study, space, sampler, seed), _Penalty(study)
     study.pruner = pruner or optuna.pruners.NopPruner()
+    study._stop_flag = False
     trained, deadline = 0, None if budget.seconds is None else time.monotonic() + budget.seconds
     stopped = "interrupted"
 
@@ -205,7 +206,7 @@ def search(
     try:
         while True:
             # Ask and load.
-            wanted = _wanted(budget, finished + len(running), trained, full, len(running))
+            wanted = 0 if study._stop_flag else _wanted(budget, finished + len(running), trained, full, len(running))
             for _ in range(min(wanted, at_once - len(running))):
                 if (asked := asking.next()) is None:
                     break
@@ -293,11 +294,22 @@ def _judge(
 def _tell(study: optuna.Study, run: _Run, state: str, penalty: _Penalty, metric: str | None) -> TrialEnded:
     assert run.last is not None
     records.ended(run.trial, run.last, metric, run.step)
-    if state == "pruned":
-        study.tell(run.trial, state=_State.PRUNED)
-    else:
-        study.tell(run.trial, penalty.value if state == "diverged" else run.value)
+    with _may_be_stopped(study):
+        if state == "pruned":
+            study.tell(run.trial, state=_State.PRUNED)
+        else:
+            study.tell(run.trial, penalty.value if state == "diverged" else run.value)
     return TrialEnded(run.trial.number, run.config, state, None if state == "diverged" else run.value, run.step)
+
+
+@contextlib.contextmanager
+def _may_be_stopped(study: optuna.Study) -> Iterator[None]:
+    """Let a sampler say that there is nothing left to try: `study.stop()` wants to be in Optuna's own loop."""
+    study._thread_local.in_optimize_loop = True
+    try:
+        yield
+    finally:
+        study._thread_local.in_optimize_loop = False
 
 
 class _Penalty:

@@ -110,7 +110,7 @@ def test_rows_to_predict_have_the_type_of_those_that_trained():
     ids = np.array([[2**24 + 1, 3]])
     assert check_inputs(ids).dtype == np.float32
     kept = check_inputs(ids, dtype="int32")
-    assert (kept.dtype, kept.tolist()) == (np.int32, ids.tolist())
+    assert (kept.dtype, kept.array().tolist()) == (np.int32, ids.tolist())
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
