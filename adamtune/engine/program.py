@@ -51,6 +51,10 @@ class Backend(Protocol):
         """The array on the device."""
         ...
 
+    def rows(self, array: Any, index: Any) -> Any:
+        """The rows of those numbers, all of which there are."""
+        ...
+
     def compiled(self, function: Callable, donates: bool = False) -> Callable:
         """The function compiled; where it donates, the memory of its first argument is given away."""
         ...
@@ -383,8 +387,8 @@ class Program:
         rows: Rows,
         index: Any,
     ) -> tuple[Lanes, tuple[Any, ...], Any]:
-        x, y = ops.take(rows.x, index, axis=0), ops.take(rows.y, index, axis=0)
-        weight = None if rows.train_weight is None else ops.take(rows.train_weight, index, axis=0)
+        x, y = self.backend.rows(rows.x, index), self.backend.rows(rows.y, index)
+        weight = None if rows.train_weight is None else self.backend.rows(rows.train_weight, index)
 
         def lane(slices: Any) -> Any:
             weights, state, *scale = slices
@@ -485,8 +489,8 @@ class Program:
 
         def block(i: Any, totals: Any, start: Any, size: int) -> Any:
             index = ops.slice(order, [start], [size])
-            x, y = ops.take(rows.x, index, axis=0), ops.take(rows.y, index, axis=0)
-            weight = None if rows.valid_weight is None else ops.take(rows.valid_weight, index, axis=0)
+            x, y = self.backend.rows(rows.x, index), self.backend.rows(rows.y, index)
+            weight = None if rows.valid_weight is None else self.backend.rows(rows.valid_weight, index)
 
             def lane(slices: Any) -> Any:
                 weights, state = slices

@@ -42,6 +42,11 @@ def place(array: np.ndarray) -> Any:
     return tf.constant(array)
 
 
+def rows(array: Any, index: Any) -> Any:
+    """The rows of those numbers, all of which there are."""
+    return tf.gather(array, index)
+
+
 def compiled(function: Callable, donates: bool = False) -> Any:
     """The function as a graph (which frees what it no longer needs by itself)."""
     return tf.function(function, autograph=False, jit_compile=False)

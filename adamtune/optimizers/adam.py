@@ -28,7 +28,14 @@ from typing import Any
 from adamtune.hypers import Value, flag, fraction, positive
 from adamtune.optimizers._moments import bias_correction, too_near_one
 from adamtune.optimizers._ops import ops
-from adamtune.optimizers._rule import Rule, Slots
+from adamtune.optimizers._rule import Rule, Scalars, Slots
+
+
+def prepare(h: SimpleNamespace, scalars: Scalars, t: Any) -> tuple[SimpleNamespace, Scalars]:
+    """Both bias corrections in the rate, once a step instead of once a weight."""
+    rate = h.learning_rate * ops.sqrt(bias_correction(h.one_minus_beta_2, t))
+    rate = rate / bias_correction(h.one_minus_beta_1, t)
+    return SimpleNamespace(**vars(h), corrected_rate=rate), scalars
 
 
 def update(g: Any, w: Any, slots: Slots, h: SimpleNamespace, t: Any) -> tuple[Any, Slots]:
@@ -38,9 +45,7 @@ def update(g: Any, w: Any, slots: Slots, h: SimpleNamespace, t: Any) -> tuple[An
     v = v + h.one_minus_beta_2 * (g * g - v)
     v_max = ops.maximum(v_max, v)
     seen = ops.where(h.amsgrad > 0, v_max, v)
-    step = h.learning_rate * ops.sqrt(bias_correction(h.one_minus_beta_2, t))
-    step = step / bias_correction(h.one_minus_beta_1, t)
-    return w - step * m / (ops.sqrt(seen) + h.epsilon), (m, v, v_max)
+    return w - h.corrected_rate * m / (ops.sqrt(seen) + h.epsilon), (m, v, v_max)
 
 
 def unlike_builtin(values: Mapping[str, Value]) -> str:
@@ -71,6 +76,7 @@ RULE = Rule(
     ),
     slots=("momentum", "velocity", "velocity_hat"),
     update=update,
+    prepare=prepare,
     builtin="Adam",
     unlike_builtin=unlike_builtin,
 )

@@ -43,6 +43,7 @@ RULE = Rule(
     hypers=(_LEARNING_RATE, replace(gradients.WEIGHT_DECAY, default=4e-3, high=1.0, tier=1), *_OTHERS),
     slots=adam.RULE.slots,
     update=adam.update,
+    prepare=adam.prepare,
     builtin="AdamW",
     unlike_builtin=unlike_builtin,
 )

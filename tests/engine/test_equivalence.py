@@ -4,46 +4,16 @@ The oracle is `model.compile(...).fit(...)`, one trial at a time, through the en
 tried stands in `cases`; the same cases make the tables of docs/equivalence.md.
 """
 
-import functools
-
-import keras
 import pytest
 
 from tests.engine import cases, equality, problems
-
-measured = functools.cache(equality.Measured)
-# On a CPU the plan would loop convolutions; stacked ones are tried all the same where the backend has them.
-STRATEGIES = ("stacked", "looped")
-
-
-def compare(case, strategy, builtin, tolerance):
-    try:
-        found = measured(case, builtin).differences(strategy)
-    except equality.Refused as refused:
-        if not case.refused:
-            assert strategy == "stacked" and keras.backend.backend() == "tensorflow", refused
-            pytest.skip(f"goes looped: {refused}")
-        assert case.refused in str(refused)
-        return
-    assert not case.refused
-    assert max(found.values()) <= tolerance, found
+from tests.engine.equality import STRATEGIES, compare, measured
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize("case", cases.LAYERS, ids=str)
 def test_layers_train_as_in_keras_fit(case, strategy):
     compare(case, strategy, "never", case.tolerance)
-
-
-@pytest.mark.parametrize("strategy", STRATEGIES)
-@pytest.mark.parametrize("case", cases.OPTIONS, ids=str)
-def test_options_train_as_in_keras_fit(case, strategy):
-    compare(case, strategy, "never", case.tolerance)
-
-
-@pytest.mark.parametrize("case", [case for case in cases.OPTIONS if case.builtin], ids=str)
-def test_options_train_as_with_the_optimizers_of_keras(case):
-    compare(case, "looped", "always", case.builtin)
 
 
 def test_a_case_that_differs_is_noticed():

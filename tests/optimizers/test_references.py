@@ -232,7 +232,8 @@ def test_adam_fails_where_amsgrad_does_not():
         now = ops.convert_to_tensor(float(t), dtype="float64")
         h.learning_rate = rate / ops.sqrt(now)
         g = ops.full((2,), 3.0 if t % 3 == 1 else -1.0, dtype="float64")
-        x, slots = ADAM.update(g, x, slots, h, now)
+        ready, _ = ADAM.prepare(h, (), now)
+        x, slots = ADAM.update(g, x, slots, ready, now)
         x = ops.clip(x, -1.0, 1.0)
     adam, amsgrad = ops.convert_to_numpy(x)
     assert adam > 0.9
