@@ -84,15 +84,14 @@ class RuleOptimizer(keras.optimizers.Optimizer):
 
     def _backend_update_step(self, grads: Any, trainable_variables: Any, learning_rate: Any) -> None:
         """All the variables' steps, after what the rule does once for all of them."""
-        if self._scalars:
-            dtype = self._scalars[0].dtype
-            h = self._hypers(learning_rate, dtype)
-            before = tuple(ops.cast(scalar, dtype) for scalar in self._scalars)
-            prepared, after = self.rule.prepare(h, before, ops.cast(self.iterations + 1, dtype))
-            for scalar, value in zip(self._scalars, after, strict=True):
-                self.assign(scalar, value)
-            own = vars(h)
-            self._derived = SimpleNamespace(**{k: v for k, v in vars(prepared).items() if v is not own.get(k)})
+        dtype = (self._scalars or trainable_variables)[0].dtype
+        h = self._hypers(learning_rate, dtype)
+        before = tuple(ops.cast(scalar, dtype) for scalar in self._scalars)
+        prepared, after = self.rule.prepare(h, before, ops.cast(self.iterations + 1, dtype))
+        for scalar, value in zip(self._scalars, after, strict=True):
+            self.assign(scalar, value)
+        own = vars(h)
+        self._derived = SimpleNamespace(**{k: v for k, v in vars(prepared).items() if v is not own.get(k)})
         super()._backend_update_step(grads, trainable_variables, learning_rate)
         # They may belong to a graph that ends here.
         self._derived = SimpleNamespace()

@@ -300,7 +300,13 @@ _LAYERS: tuple[Case, ...] = (
     _of(
         _N,
         "regularisers of weights and of activity",
-        lambda: layers.Dense(6, "tanh", kernel_regularizer="l2", bias_regularizer="l1_l2", activity_regularizer="l2"),
+        lambda: layers.Dense(
+            6,
+            "tanh",
+            kernel_regularizer="l2",
+            bias_regularizer=keras.regularizers.L1L2(1e-2, 1e-2),
+            activity_regularizer="l2",
+        ),
     ),
     _of(_N, "add_loss", dense, OwnLosses, tolerance=MEANS),
     Case("frozen layer and frozen batch norm", frozen, tolerance=MEANS),
