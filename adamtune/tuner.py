@@ -24,7 +24,7 @@ from sklearn.utils.validation import check_is_fitted, check_random_state, valida
 
 from adamtune import optimizers, progress, summary
 from adamtune.config import OptimizerConfig
-from adamtune.engine.program import Stream
+from adamtune.engine.stream import Stream
 from adamtune.errors import SettingError, StudyError
 from adamtune.settings import Settings, check, kept_options
 from adamtune.tasks import data as rows

@@ -16,10 +16,12 @@ import keras
 from adamtune import optimizers
 from adamtune.config import OptimizerConfig
 from adamtune.engine.feed import Feed
+from adamtune.engine.forward import Forward
 from adamtune.engine.lanes import LaneEngine
 from adamtune.engine.one_by_one import OneByOne
 from adamtune.engine.plan import BACKENDS, Plan
-from adamtune.engine.program import Forward, NotStackable, Program, Report, Strategy, Stream, Structure
+from adamtune.engine.program import NotStackable, Program, Strategy, Structure
+from adamtune.engine.stream import Report, Stream
 from adamtune.optimizers._rule import Rule
 from adamtune.tasks.task import Task
 

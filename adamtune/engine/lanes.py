@@ -14,7 +14,9 @@ import numpy as np
 
 from adamtune.config import OptimizerConfig
 from adamtune.engine.feed import Feed, first
-from adamtune.engine.program import JUDGED_AT_ONCE, Forward, Program, Report, Stream, report, row
+from adamtune.engine.forward import Forward
+from adamtune.engine.program import JUDGED_AT_ONCE, Program, row
+from adamtune.engine.stream import Report, Stream, report
 from adamtune.tasks.task import Task
 
 # Batches that a probe times, after one that it does not.

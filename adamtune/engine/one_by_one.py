@@ -14,7 +14,8 @@ import keras
 import numpy as np
 
 from adamtune.config import OptimizerConfig
-from adamtune.engine.program import Forward, Report, Stream, report
+from adamtune.engine.forward import Forward
+from adamtune.engine.stream import Report, Stream, report
 from adamtune.tasks.inputs import LARGE
 from adamtune.tasks.task import Task, encode_targets
 

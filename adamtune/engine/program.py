@@ -1,10 +1,5 @@
 """Program: the compiled training of one rule and one model, for as many lanes as are loaded into it.
 
-All lanes of a program see the same rows in the same order, the same dropout masks and the same initial weights
-(common random numbers), so trials of the same ticks differ only by their hypers. That chance is the `Stream`: a pure
-function of (seed, tick). It is data to the program, so another seed or another split of the same sizes compiles
-nothing.
-
 Everything here is pure functions over `keras.ops`, the same for every backend. What a backend has to add is small (its
 gradient, its map over lanes, its compiler) and stands in its own file, see `Backend`. There are two strategies:
 stacked lanes go through each operation of the program together; looped ones through a program for one lane, one after
@@ -22,17 +17,13 @@ import keras
 import numpy as np
 from keras import ops
 
-from adamtune.errors import LaneStatus
+from adamtune.engine.forward import Forward
 from adamtune.optimizers import gradients as stages
 from adamtune.optimizers import schedules
 from adamtune.optimizers._rule import Rule
-from adamtune.tasks.splits import Split
-from adamtune.tasks.task import Task
 
 Strategy = Literal["stacked", "looped"]
 
-# What chance is drawn for, so that order and masks of the same tick do not share numbers.
-_ORDER, _MASKS = 0, 1
 # Judging rows that pass through all lanes at once: large enough that the loop costs nothing, small enough that the
 # activations of 32 lanes of a 512-unit network stay under 100 MB.
 JUDGED_AT_ONCE = 1024
@@ -80,127 +71,8 @@ class Backend(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Stream:
-    """The chance of a program: which rows train and judge, their order, the masks, the initial weights.
-
-    Parameters
-    ----------
-    seed : int
-        The study's seed, or another one for a confirming pass.
-    split : Split
-    """
-
-    seed: int
-    split: Split
-
-    def order(self, tick: int) -> np.ndarray:
-        """The training rows in the order of that tick, int32 of shape (n_train,)."""
-        return self.split.order(np.random.default_rng([self.seed, _ORDER, tick]), tick)
-
-    def masks(self, tick: int, n_generators: int) -> np.ndarray:
-        """States for the model's seed generators at the start of that tick, shape (n_generators, 2)."""
-        rng = np.random.default_rng([self.seed, _MASKS, tick])
-        seeds = rng.integers(1, 10**9, size=n_generators)
-        return np.stack([seeds, np.zeros_like(seeds)], axis=1)
-
-
 class NotStackable(Exception):
     """The model has an operation, named by the text, that cannot run for stacked lanes."""
-
-
-@dataclass(frozen=True)
-class Report:
-    """What a lane did in one tick.
-
-    Parameters
-    ----------
-    lane : int
-    epoch : int
-        The trial's own age in this program: epochs it has trained, from 1.
-    value : float
-        The objective; not finite when it diverged.
-    status : LaneStatus
-    train_loss, val_loss : float
-        Means over the rows, as `model.fit` reports them.
-    metric : float or None
-        The task's metric over the judging rows.
-    """
-
-    lane: int
-    epoch: int
-    value: float
-    status: LaneStatus
-    train_loss: float
-    val_loss: float
-    metric: float | None
-
-
-def report(task: Task, lane: int, epoch: int, train: float, val: float, metric: float) -> Report:
-    """A Report; a loss that is not finite is a status, not an exception."""
-    value = val if task.objective == "val_loss" else metric
-    finite = bool(np.isfinite([train, val, value]).all())
-    return Report(
-        lane,
-        epoch,
-        float(value),
-        LaneStatus.RUNNING if finite else LaneStatus.DIVERGED,
-        float(train),
-        float(val),
-        float(metric) if task.metric is not None else None,
-    )
-
-
-class Forward:
-    """A built Keras model as a pure function of its weights.
-
-    Its variables fall into three groups: `weights` (trained), `state` (batch-norm statistics and the like, one per
-    lane) and `seeds` (states of the generators behind dropout and noise, shared by all lanes so that their masks are
-    the same).
-    """
-
-    def __init__(self, model: Any, task: Task) -> None:
-        self.model = model
-        self.loss = task.loss
-        self.metric = task.metric
-        self.weights = list(model.trainable_variables)
-        others = model.non_trainable_variables
-        self._is_seed = [variable.path.endswith("seed_generator_state") for variable in others]
-        self.state = [v for v, is_seed in zip(others, self._is_seed, strict=True) if not is_seed]
-        self.seeds = [v for v, is_seed in zip(others, self._is_seed, strict=True) if is_seed]
-
-    def __call__(
-        self,
-        weights: Sequence[Any],
-        state: Sequence[Any],
-        seeds: Sequence[Any],
-        x: Any,
-        y: Any,
-        weight: Any,
-        training: bool,
-    ) -> tuple[Any, Any, tuple[Any, ...], tuple[Any, ...]]:
-        """Loss (with the model's own losses) and outputs of one batch, then the new state and seeds."""
-        own_state, own_seeds = iter(state), iter(seeds)
-        others = [next(own_seeds) if is_seed else next(own_state) for is_seed in self._is_seed]
-        # As in Keras' own steps: a model whose `call` takes no `training` is not told.
-        told = {"training": training} if self.model._call_has_training_arg else {}
-        outputs, others, extra = self.model.stateless_call(list(weights), others, x, return_losses=True, **told)
-        loss = self.loss(y, outputs, weight)
-        for each in extra:
-            loss = loss + ops.sum(each)
-        new = list(zip(self._is_seed, others, strict=True))
-        return (
-            loss,
-            outputs,
-            tuple(value for is_seed, value in new if not is_seed),
-            tuple(value for is_seed, value in new if is_seed),
-        )
-
-    def mean_metric(self, y: Any, outputs: Any) -> Any:
-        """The metric's mean over a batch; like `model.compile(metrics=...)` it leaves sample weights out."""
-        values = ops.cast(self.metric._fn(y, outputs, **self.metric._fn_kwargs), self.loss.dtype)
-        # Not `ops.mean`, which on JAX goes through float32.
-        return ops.sum(values) / int(np.prod(values.shape))
 
 
 class Lanes(NamedTuple):

@@ -14,7 +14,7 @@ import numpy as np
 
 from adamtune.config import OptimizerConfig
 from adamtune.engine import Engine
-from adamtune.engine.program import Stream
+from adamtune.engine.stream import Stream
 from adamtune.errors import LaneStatus
 from adamtune.tasks.task import Task
 from adamtune.tuning import records

@@ -20,7 +20,7 @@ import optuna
 
 from adamtune.config import OptimizerConfig
 from adamtune.engine import Engine
-from adamtune.engine.program import Report
+from adamtune.engine.stream import Report
 from adamtune.errors import LaneStatus
 from adamtune.tuning import pruning, records, storage
 from adamtune.tuning.asking import Asking

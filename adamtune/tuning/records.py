@@ -32,7 +32,7 @@ from adamtune.config import Found, OptimizerConfig
 from adamtune.errors import ConfigError, LaneStatus, StudyError
 
 if TYPE_CHECKING:  # the engine loads a backend, and who only reads a study should not wait for that
-    from adamtune.engine.program import Report
+    from adamtune.engine.stream import Report
 
 SCHEMA = 1
 _PREFIX = "adamtune:"

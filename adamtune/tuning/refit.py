@@ -9,7 +9,7 @@ import optuna
 
 from adamtune.config import OptimizerConfig
 from adamtune.engine.one_by_one import Batches, OneByOne, fit_arguments
-from adamtune.engine.program import Stream
+from adamtune.engine.stream import Stream
 from adamtune.tasks import networks
 from adamtune.tasks.task import Task, encode_targets
 

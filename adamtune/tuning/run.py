@@ -17,7 +17,8 @@ from adamtune import engine as engines
 from adamtune import optimizers
 from adamtune.config import OptimizerConfig
 from adamtune.engine import plan as plans
-from adamtune.engine.program import Stream, Structure
+from adamtune.engine.program import Structure
+from adamtune.engine.stream import Stream
 from adamtune.optimizers import gradients
 from adamtune.optimizers._rule import Rule
 from adamtune.tasks.splits import passes

@@ -11,9 +11,10 @@ import pytest
 from adamtune import optimizers
 from adamtune.engine import plan as plans
 from adamtune.engine.feed import Feed
+from adamtune.engine.forward import Forward
 from adamtune.engine.lanes import LaneEngine
 from adamtune.engine.one_by_one import OneByOne
-from adamtune.engine.program import Forward, NotStackable, Program, Structure
+from adamtune.engine.program import NotStackable, Program, Structure
 from adamtune.optimizers import gradients
 from tests.engine import problems
 

@@ -5,7 +5,7 @@ import contextlib
 import keras
 import numpy as np
 
-from adamtune.engine.program import Stream
+from adamtune.engine.stream import Stream
 from adamtune.tasks import data, networks
 from adamtune.tasks import task as tasks
 

@@ -2,7 +2,7 @@
 
 import math
 
-from adamtune.engine.program import Report
+from adamtune.engine.stream import Report
 from adamtune.errors import LaneStatus
 
 # What an optimizer is worse by, so that some are better than others.

@@ -7,7 +7,7 @@ import pytest
 
 from adamtune import optimizers
 from adamtune.config import OptimizerConfig
-from adamtune.engine.program import Report
+from adamtune.engine.stream import Report
 from adamtune.errors import LaneStatus
 from adamtune.tuning import records, study
 from adamtune.tuning.asking import Asking

@@ -2,7 +2,7 @@ import optuna
 import pytest
 
 from adamtune.config import OptimizerConfig
-from adamtune.engine.program import Report
+from adamtune.engine.stream import Report
 from adamtune.errors import LaneStatus, StudyError
 from adamtune.tuning import records
 
