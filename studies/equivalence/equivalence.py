@@ -148,6 +148,8 @@ def _options(results: dict) -> str:
 def _cell(found: dict | str, label: str | None = None) -> str:
     if isinstance(found, str):
         return f"looped: {found}" if "cannot stack" in found else found
+    if label is not None and label not in found:
+        return "Keras has none"
     number = max(found.values()) if label is None else found[label]
     return "0" if number == 0 else f"{number:.0e}".replace("e-0", "e-")
 
