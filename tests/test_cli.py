@@ -373,6 +373,9 @@ def test_tune_hands_its_options_on(run, table, tuner, stored):
     assert (result.exit_code, result.stderr) == (1, "error: enough\n")
     assert tuner.given == {
         "optimizer": "sgd",
+        "space": "auto",
+        "cv": None,
+        "n_seeds": 1,
         "n_trials": 7,
         "epochs": 3,
         "batch_size": 5,
