@@ -218,7 +218,9 @@ def check(model: Any, data: Data) -> None:
     try:
         if isinstance(model, keras.Sequential) and not model.built:
             model.build((None, *data.x.shape[1:]))  # by a call it would take one row for its batch size
-        model(data.x[:1])
+        # JAX would compile every operation for this one row, so there the shapes alone go through.
+        symbolic = keras.backend.backend() == "jax"
+        model(keras.KerasTensor((1, *data.x.shape[1:]), data.x.dtype.name) if symbolic else data.x[:1])
     except Exception as error:
         # Keras puts colours and a list of arguments around what it has to say.
         said = re.sub(r"\x1b\[\d+m", "", str(error)).split("Arguments received")[0].strip()
