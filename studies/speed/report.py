@@ -7,6 +7,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.ticker import LogLocator
 from scipy.stats import t as student
 
 
@@ -330,6 +331,8 @@ def plot(runs, path):
     for axis in (left.xaxis, left.yaxis):
         axis.set_major_formatter("{x:g}")
     left.yaxis.set_minor_formatter("{x:g}")
+    left.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    left.xaxis.set_minor_formatter("")
     of_arm = [found[f"{n}/adamtune"] for n in pairs]
     names = {name for run in of_arm for name in run["parts"]}
     seconds = {name: median(run["parts"].get(name, 0.0) for run in of_arm) for name in names}
