@@ -51,13 +51,13 @@ def test_judging_in_several_blocks_equals_keras_evaluate():
         configs = [cases.adam()]
         engine = equality.open_engine(task, stream, configs)
         plain = equality.OneByOne(task, task.build(stream.seed), stream, "never")
-        assert engine.initial_loss() == pytest.approx(plain.initial_loss(), rel=1e-12)
+        assert engine.initial_loss() == pytest.approx(plain.initial_loss(), rel=cases.MEANS)
         for each in (engine, plain):
             each.load({0: configs[0]})
             each.tick()
         ours, theirs = engine.reports()[0], plain.reports()[0]
-        assert ours.val_loss == pytest.approx(theirs.val_loss, rel=cases.EXACT)
-        assert ours.metric == pytest.approx(theirs.metric, rel=cases.EXACT)
+        assert ours.val_loss == pytest.approx(theirs.val_loss, rel=cases.MEANS)
+        assert ours.metric == pytest.approx(theirs.metric, rel=cases.MEANS)
 
 
 def test_untrained_loss_equals_keras_evaluate():
@@ -65,4 +65,4 @@ def test_untrained_loss_equals_keras_evaluate():
         task, stream = problems.make_task(problems.noisy)
         engine = equality.open_engine(task, stream, [cases.adam()] * 2)
         oracle = equality.OneByOne(task, task.build(stream.seed), stream)
-        assert engine.initial_loss() == pytest.approx(oracle.initial_loss(), rel=1e-12)
+        assert engine.initial_loss() == pytest.approx(oracle.initial_loss(), rel=cases.MEANS)
