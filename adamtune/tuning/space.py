@@ -201,10 +201,13 @@ class Space:
 
     def defaults(self) -> list[OptimizerConfig]:
         """Each optimizer's default config, with what the space fixes: to be tried first."""
-        return [
-            OptimizerConfig(name, **self.options, **part.values({SCHEDULE: part.schedules[0]}))
-            for name, part in self.parts.items()
-        ]
+        found = []
+        for name, part in self.parts.items():
+            values = part.values({SCHEDULE: part.schedules[0]})
+            if values["schedule"] == "inverse_time" and not values.get("decay"):
+                values["schedule"] = "constant"  # which it is, and what people compare with
+            found.append(OptimizerConfig(name, **self.options, **values))
+        return found
 
     def near_bounds(self, config: OptimizerConfig) -> list[str]:
         """A sentence for each searched number within 5 % of a bound that could be moved, or outside of its range."""

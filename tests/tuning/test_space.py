@@ -259,3 +259,8 @@ def test_natural_ends_are_no_bounds_to_warn_of():
     assert found.near_bounds(OptimizerConfig("adam", learning_rate=1e-3, **natural)) == []
     shares = space(ADAM, {"schedule": "linear", "final": (1e-3, 1.0)}, 1)
     assert shares.near_bounds(OptimizerConfig("adam", schedule="linear", final=1.0)) == []
+
+
+@pytest.mark.parametrize("n_trials", [1, 30, 100])
+def test_the_default_of_an_automatic_space_is_the_optimizers_own(n_trials):
+    assert space(ADAM, "auto", n_trials).defaults() == [OptimizerConfig("adam")]
