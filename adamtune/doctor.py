@@ -83,12 +83,12 @@ def _training(problems: list[dict[str, str]], load_backend: Callable[[], None]) 
 def _plan() -> Any:
     from adamtune import optimizers
     from adamtune.engine import plan
-    from adamtune.tasks import data, networks, tables
+    from adamtune.tasks import data, networks, splits, tables
     from adamtune.tasks.task import Task
 
     table = tables.digits()
     rows = data.prepare(table.x, table.y, kind="classification")
-    split = data.split(rows, 0.2, 0)
+    split = splits.split(rows, 0.2, 0)
     model = networks.default_network(rows, split.train)
     task = Task(table.name, rows, lambda _: split, lambda _: model, None, None, "val_loss", "minimize", 10, 32)
     return plan.plan(task, model, [optimizers.get("adam")], "auto", 64, learns=True)

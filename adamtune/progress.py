@@ -30,7 +30,7 @@ from rich.table import Table
 from rich.text import Text
 
 from adamtune.config import OptimizerConfig
-from adamtune.tuning import loop
+from adamtune.tuning import loop, records
 
 # Often enough to look alive, rarely enough to cost nothing beside training.
 _REFRESH_HZ = 4
@@ -193,7 +193,7 @@ class _Phase:
     def _is_best(self, value: float) -> bool:
         if self.best is None:
             return True
-        return value < self.best.value if self.direction == "minimize" else value > self.best.value
+        return records.sign(self.direction) * (self.best.value - value) > 0
 
     @property
     def seconds(self) -> float:

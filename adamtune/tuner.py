@@ -585,7 +585,7 @@ def _prepare(
         task,
         model,
         searched,
-        settings.starting(),
+        settings.starting() if stored is None else studies.starting(stored),
         seed=seed,
         n_seeds=tuner.n_seeds,
         sampler=settings.sampler,

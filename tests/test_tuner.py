@@ -14,6 +14,7 @@ from sklearn.datasets import load_iris, make_regression
 import adamtune
 from adamtune import AdamTuner, AdamTunerClassifier, AdamTunerRegressor, OptimizerConfig
 from adamtune.engine.lanes import LaneEngine
+from adamtune.engine.program import Structure
 from adamtune.errors import (
     ConfigError,
     DataError,
@@ -25,6 +26,7 @@ from adamtune.errors import (
 from adamtune.tuning import records
 
 X, Y = load_iris(return_X_y=True)
+needed = Structure.needed
 SMALL = {"n_trials": 4, "epochs": 2, "storage": "memory", "random_state": 0, "verbose": 0}
 
 
@@ -323,6 +325,15 @@ def test_resumed_study_counts_what_is_there(tmp_path):
     assert second.trials_["value"][:5].equals(first.trials_["value"])
     assert second.trials_["start_tick"][5:].min() >= first.trials_["start_tick"].max()
     assert second.trials_["learning_rate"].is_unique
+
+
+def test_resume_can_still_train_the_starting_configs(tmp_path, monkeypatch):
+    settings = {"storage": stored(tmp_path), "study_name": "mine", "resume": True}
+    tuned(**settings, start_from=[OptimizerConfig("adam", clipnorm=1.0)])
+    made = []
+    monkeypatch.setattr(Structure, "needed", lambda *given: made.append(needed(*given)) or made[-1])
+    tuned(**settings, n_trials=5)
+    assert all("clipnorm" in structure for structure in made) and made
 
 
 def test_resume_takes_the_seed_of_the_study(tmp_path):

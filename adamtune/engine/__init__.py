@@ -76,10 +76,13 @@ class Programs:
         The chance of each pass.
     structure : Structure
         What programs do in a step besides their rule.
+    model : keras.Model
+        The task's, built with the seed of the first pass and not trained.
     """
 
-    def __init__(self, task: Task, plan: Plan, streams: Sequence[Stream], structure: Structure) -> None:
+    def __init__(self, task: Task, plan: Plan, streams: Sequence[Stream], structure: Structure, model: Any) -> None:
         self.task, self.plan, self.streams, self.structure = task, plan, streams, structure
+        self._untrained = {0: model}  # lanes only read a model, so those of a pass share one
         self._backend = BACKENDS[keras.backend.backend()]() if plan.strategy != "one_by_one" else None
         self._feed: Feed | None = None
         self._programs: dict[str, Program] = {}
@@ -89,8 +92,7 @@ class Programs:
         """The engine of that rule and pass, always the same one."""
         key = (rule, number)
         if key not in self._engines:
-            stream = self.streams[number]
-            self._engines[key] = self._open(optimizers.get(rule), stream, self.task.build(stream.seed))
+            self._engines[key] = self._open(optimizers.get(rule), number)
         return self._engines[key]
 
     def settle(self, rule: str) -> Plan:
@@ -112,8 +114,7 @@ class Programs:
     def restart(self) -> None:
         """Let every engine begin anew with its own stream."""
         for (_, number), engine in self._engines.items():
-            stream = self.streams[number]
-            engine.restart(stream, self.task.build(stream.seed))
+            engine.restart(self.streams[number], self._model(number))
 
     @property
     def n_programs(self) -> int:
@@ -121,9 +122,17 @@ class Programs:
         ours = sum(program.n_compiled for program in self._programs.values())
         return ours or sum(engine.n_programs for engine in self._engines.values())
 
-    def _open(self, rule: Rule, stream: Stream, model: Any) -> Engine:
+    def _model(self, number: int) -> Any:
+        """The untrained model of a pass, the same one each time."""
+        if number not in self._untrained:
+            self._untrained[number] = self.task.build(self.streams[number].seed)
+        return self._untrained[number]
+
+    def _open(self, rule: Rule, number: int) -> Engine:
+        stream = self.streams[number]
         if self._backend is None or self.plan.strategy == "one_by_one":
-            return OneByOne(self.task, model, stream)
+            return OneByOne(self.task, self.task.build(stream.seed), stream)  # which trains it
+        model = self._model(number)
         if self._feed is None:
             singly = self.plan.strategy == "looped" and self._backend.LOOPED_SINGLY
             self._feed = Feed(self.task, self._backend, self.plan.rows_at_once, singly)

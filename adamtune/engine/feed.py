@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from adamtune.engine.program import JUDGED_AT_ONCE, Backend, Rows
-from adamtune.tasks.task import Task, encode_targets
+from adamtune.tasks.task import Task, targets
 
 # What a program takes at a time: rows, an order of them, and how many whole and short batches of it count.
 Batches = tuple[Rows, Any, Any]
@@ -36,10 +36,7 @@ class Feed:
 
     def __init__(self, task: Task, backend: Backend, at_once: int | None = None, singly: bool = False) -> None:
         self._task, self._backend, self._at_once, self._singly = task, backend, at_once, singly
-        data = task.data
-        self._y = encode_targets(data, task.loss)
-        # Training weights carry the class weights, judging ones do not, as in `model.fit`.
-        self._weights = data.training_weight(np.arange(len(data.x))), data.weight
+        self._targets = targets(task)
         self._resident = None if at_once is not None else self._placed(None)
 
     def training(self, order: np.ndarray) -> Iterator[Batches]:
@@ -81,7 +78,7 @@ class Feed:
             return None if array is None else self._backend.place(array if index is None else array[index])
 
         inputs = self._backend.place(x.array() if index is None else x.take(index))
-        return Rows(inputs, part(self._y), *(part(weight) for weight in self._weights))
+        return Rows(inputs, *(part(each) for each in self._targets))
 
 
 def first(batches: Iterator[Batches], n: int) -> Batches:

@@ -17,7 +17,7 @@ from adamtune.config import OptimizerConfig
 from adamtune.engine.forward import Forward
 from adamtune.engine.stream import Report, Stream, report
 from adamtune.tasks.inputs import LARGE
-from adamtune.tasks.task import Task, encode_targets
+from adamtune.tasks.task import Task, targets
 
 
 class OneByOne:
@@ -40,9 +40,7 @@ class OneByOne:
         self.clock = 0
         self.n_programs = 0
         self._model = model
-        self._y = encode_targets(task.data, task.loss)
-        # Training weights carry the class weights, judging ones do not, as in `model.fit`.
-        self._weights = task.data.training_weight(np.arange(len(task.data.x))), task.data.weight
+        self._y, self._train_weight, self._valid_weight = targets(task)
         self._generators = Forward(model, task).seeds
         self._age: int | None = None
         self._judged: list[Report] = []
@@ -72,8 +70,8 @@ class OneByOne:
         self._judged = []
         if self._age is None:
             return
-        training = fit_arguments(self.task, order, self._y, self._weights[0])
-        judging = fit_arguments(self.task, valid, self._y, self._weights[1])
+        training = fit_arguments(self.task, order, self._y, self._train_weight)
+        judging = fit_arguments(self.task, valid, self._y, self._valid_weight)
         history = self._model.fit(
             **training,
             epochs=1,
@@ -106,7 +104,7 @@ class OneByOne:
         """The objective of the untrained model on the judging rows."""
         self._model.set_weights(self._initial)
         self._model.compile(loss=self.task.loss, metrics=self.task.metrics)
-        judging = fit_arguments(self.task, self.stream.split.valid, self._y, self._weights[1])
+        judging = fit_arguments(self.task, self.stream.split.valid, self._y, self._valid_weight)
         judged = self._model.evaluate(**judging, verbose=0, return_dict=True)
         metric = judged[self.task.metric.name] if self.task.metric is not None else 0.0
         return report(self.task, 0, 0, 0.0, judged["loss"], metric).value

@@ -111,13 +111,13 @@ def plan(
     """
     if asked != "auto" and (isinstance(asked, bool) or not isinstance(asked, int) or asked < 1):
         raise SettingError(f"lanes={asked!r}: expected 'auto' or a whole number of at least 1.")
-    backend = BACKENDS[keras.backend.backend()]() if keras.backend.backend() in BACKENDS else None
+    backend = keras.backend.backend()
     where = device()
     memory = _memory(where)
     bytes_a_lane = max(lane_bytes(task, model, rule) for rule in rules)
     fits = task.data.x.nbytes <= _ROWS_SHARE * memory
     rows = None if fits else max(task.batch_size, _BLOCK_BYTES // max(1, task.data.x.nbytes // len(task.data.x)))
-    reason = why_not_lanes(model, options or {}) if backend else f"the {keras.backend.backend()} backend has no lanes"
+    reason = why_not_lanes(model, options or {}) if backend in BACKENDS else f"the {backend} backend has no lanes"
     looped = "" if reason else why_looped(model, where)
     turns = len(rules) * n_passes
     lanes = asked if asked != "auto" else 0

@@ -8,7 +8,7 @@ the other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, Literal, NamedTuple, Protocol
@@ -112,6 +112,18 @@ class Structure:
 
     def __contains__(self, stage: str) -> bool:
         return stage in self.stages
+
+    @classmethod
+    def needed(cls, hypers: Iterable[str], options: Iterable[Mapping[str, Any]], scales_loss: bool) -> Structure:
+        """What programs need for configs with these hypers and options, see `OptimizerConfig`."""
+        given = {name for each in options for name, value in each.items() if value}
+        switched = {
+            "accumulation": "gradient_accumulation_steps" in given,
+            "overwriting": "ema_overwrite_frequency" in given,
+            "loss_scale": scales_loss,
+        }
+        around = {hyper.name for hyper in stages.HYPERS}
+        return cls(frozenset(around & set(hypers) | {stage for stage, is_on in switched.items() if is_on}))
 
 
 _CLIPS = frozenset(hyper.name for hyper in stages.CLIPS)

@@ -15,9 +15,6 @@ import numpy as np
 
 from adamtune.errors import DataError
 from adamtune.tasks.inputs import Inputs, inputs, stack
-from adamtune.tasks.splits import Split, folds, passes, split
-
-__all__ = ["Data", "Split", "check_inputs", "folds", "passes", "prepare", "split"]
 
 # An integer target with more distinct values than this may be meant as numbers: then the user has to say which it is.
 _MANY_LABELS, _MANY_LABELS_SHARE = 20, 0.05

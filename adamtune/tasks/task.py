@@ -261,6 +261,15 @@ def encode_targets(data: Data, loss: Any) -> np.ndarray:
     return data.y
 
 
+def targets(task: Task) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+    """Targets of all rows, their weights when they train and when they judge.
+
+    Training weights carry the class weights, judging ones do not, as in `model.fit`.
+    """
+    data = task.data
+    return encode_targets(data, task.loss), data.training_weight(np.arange(len(data.x))), data.weight
+
+
 def output_width(model: Any) -> int:
     """Size of the model's last axis; raises ModelError for several outputs or more axes."""
     shape = _output_shape(model)

@@ -285,9 +285,8 @@ class _Buffer:
 def _copied(trial: FrozenTrial) -> FrozenTrial:
     """The trial with mappings of its own: whoever asked for it may write into them."""
     copied = copy.copy(trial)
-    for name in ("intermediate_values", "user_attrs", "system_attrs"):
+    for name in ("params", "distributions", "intermediate_values", "user_attrs", "system_attrs"):
         setattr(copied, name, dict(getattr(trial, name)))
-    copied.params, copied.distributions = dict(trial.params), dict(trial.distributions)
     return copied
 
 

@@ -11,7 +11,7 @@ from adamtune.config import OptimizerConfig
 from adamtune.engine.one_by_one import Batches, OneByOne, fit_arguments
 from adamtune.engine.stream import Stream
 from adamtune.tasks import networks
-from adamtune.tasks.task import Task, encode_targets
+from adamtune.tasks.task import Task, targets
 
 History = dict[str, list[float]]
 
@@ -33,7 +33,7 @@ def train_on_all(task: Task, stream: Stream, config: OptimizerConfig) -> tuple[A
     given = np.arange(len(task.data.x))
 
     def train() -> Any:
-        y, weight = encode_targets(task.data, task.loss), task.data.training_weight(given)
+        y, weight, _ = targets(task)
         rows = fit_arguments(task, given, y, weight)
         if isinstance(rows["x"], Batches):
             rows["x"] = _Shuffled(task, given, y, weight, stream.seed)

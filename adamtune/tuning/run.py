@@ -19,7 +19,6 @@ from adamtune.config import OptimizerConfig
 from adamtune.engine import plan as plans
 from adamtune.engine.program import Structure
 from adamtune.engine.stream import Stream
-from adamtune.optimizers import gradients
 from adamtune.optimizers._rule import Rule
 from adamtune.tasks.splits import passes
 from adamtune.tasks.task import Task
@@ -114,7 +113,12 @@ def prepare(
         n_passes=len(streams),
         options=searched.options,
     )
-    programs = engines.Programs(task, plan, streams, structure(searched, starting, model))
+    structure = Structure.needed(
+        searched.structure().union(*(config.hypers for config in starting)),
+        [searched.options, *(config.options for config in starting)],
+        plans.scales_loss(model),
+    )
+    programs = engines.Programs(task, plan, streams, structure, model)
     plan = programs.settle(searched.rules[0].name)
     stamp = Stamp(
         fingerprint=task.fingerprint(model),
@@ -136,22 +140,6 @@ def prepare(
         passes=len(streams),
     )
     return Run(task, streams, searched, tuple(starting), sampler, pruner, programs, stamp)
-
-
-def structure(searched: Space, starting: Sequence[OptimizerConfig], model: Any) -> Structure:
-    """What the programs of a study have to do in a step besides their rule."""
-    around = {hyper.name for hyper in gradients.HYPERS}
-    stages = set(searched.structure())
-    options = [searched.options, *(config.options for config in starting)]
-    for config in starting:
-        stages |= around & set(config.hypers)
-    if any(each.get("gradient_accumulation_steps") for each in options):
-        stages.add("accumulation")
-    if any(each.get("ema_overwrite_frequency") for each in options):
-        stages.add("overwriting")
-    if plans.scales_loss(model):
-        stages.add("loss_scale")
-    return Structure(frozenset(stages))
 
 
 def open_study(

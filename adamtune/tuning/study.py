@@ -113,11 +113,20 @@ def resume(
     return study
 
 
+def starting(study: optuna.Study) -> list[OptimizerConfig]:
+    """The configs that were lined up to be tried first."""
+    return [records.config_of(trial) for trial in _lined_up(study)]
+
+
+def _lined_up(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+    trials = study.get_trials(deepcopy=False)
+    return [trial for trial in trials if "fixed_params" in trial.system_attrs and "config" in trial.user_attrs]
+
+
 def _cut_off(study: optuna.Study) -> list[OptimizerConfig]:
     """Starting configs whose trials failed and were not tried again."""
-    given = [trial for trial in study.get_trials(deepcopy=False) if "fixed_params" in trial.system_attrs]
     lost, kept = (
-        [records.config_of(t) for t in given if "config" in t.user_attrs and (t.state == _State.FAIL) is failed]
+        [records.config_of(trial) for trial in _lined_up(study) if (trial.state == _State.FAIL) is failed]
         for failed in (True, False)
     )
     return [config for number, config in enumerate(lost) if config not in kept and config not in lost[:number]]

@@ -22,6 +22,8 @@ EXACT = 1e-9
 # On JAX `keras.ops.mean` and `keras.ops.tanh` go through float32 in a float64 model too, and so do the layers and
 # regularisers that use them.
 MEANS = 1e-6 if keras.backend.backend() == "jax" else EXACT
+# Without training nothing amplifies the rounding.
+UNTRAINED = MEANS if keras.backend.backend() == "jax" else 1e-12
 # Keras' own classes take their betas through float32, so these are ones that float32 holds exactly.
 BETAS = {"beta_1": 0.875, "beta_2": 1 - 2.0**-7}
 

@@ -15,7 +15,6 @@ from adamtune.engine.forward import Forward
 from adamtune.engine.lanes import LaneEngine
 from adamtune.engine.one_by_one import OneByOne
 from adamtune.engine.program import NotStackable, Program, Structure
-from adamtune.optimizers import gradients
 from tests.engine import problems
 
 TICKS, REFILLED_AT = 4, 2
@@ -27,19 +26,6 @@ class Refused(Exception):
     """The text says why it is not trained in lanes of that strategy."""
 
 
-def structure_of(configs, model):
-    """What a program must do in a step for all of these configs."""
-    stages = {name for config in configs for name in config.hypers} & {hyper.name for hyper in gradients.HYPERS}
-    options = [config.options for config in configs]
-    if any("gradient_accumulation_steps" in each for each in options):
-        stages.add("accumulation")
-    if any("ema_overwrite_frequency" in each for each in options):
-        stages.add("overwriting")
-    if plans.scales_loss(model):
-        stages.add("loss_scale")
-    return Structure(frozenset(stages))
-
-
 def open_engine(task, stream, configs, strategy="stacked", *, n_lanes=None, at_once=None):
     """Lanes for these configs, compiled; raises NotStackable."""
     backend = plans.BACKENDS[keras.backend.backend()]()
@@ -47,7 +33,11 @@ def open_engine(task, stream, configs, strategy="stacked", *, n_lanes=None, at_o
     program = Program(
         Forward(model, task),
         optimizers.get(configs[0].optimizer),
-        structure_of(configs, model),
+        Structure.needed(
+            {name for config in configs for name in config.hypers},
+            [config.options for config in configs],
+            plans.scales_loss(model),
+        ),
         strategy,
         task.batch_size,
         backend,

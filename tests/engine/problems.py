@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from adamtune.engine.stream import Stream
-from adamtune.tasks import data, networks
+from adamtune.tasks import data, networks, splits
 from adamtune.tasks import task as tasks
 
 layers = keras.layers
@@ -121,7 +121,7 @@ def make_task(build_model=plain, kind=numbers, *, X=None, n=107, epochs=4, batch
     rows = data.prepare(X, y, floatx=floatx, **prepared)
 
     def split(own_seed):
-        return data.split(rows, 0.2, own_seed)
+        return splits.split(rows, 0.2, own_seed)
 
     build = networks.builder(build_model, X, y, rows, split(seed).train)
     model = build(seed)

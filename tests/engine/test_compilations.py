@@ -14,7 +14,7 @@ STAGES = Structure(frozenset({"weight_decay", "clipnorm", "clipvalue", "global_c
 
 def opened(strategy, streams, structure=STAGES):
     task, _ = problems.make_task(problems.noisy)
-    return engines.Programs(task, Plan(strategy, 4, 4, "", "CPU"), streams, structure)
+    return engines.Programs(task, Plan(strategy, 4, 4, "", "CPU"), streams, structure, task.build(streams[0].seed))
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -67,7 +67,8 @@ def test_each_rule_has_its_own_program():
 def test_strategy_that_a_model_does_not_bear_is_given_up_with_the_reason():
     case = next(case for case in cases.LAYERS if case.name == "Conv2D, MaxPooling2D")
     task, stream = problems.make_task(case.model, case.kind)
-    plan = engines.Programs(task, Plan("stacked", 2, 2, "", "CPU"), [stream], Structure()).settle("adam")
+    model = task.build(stream.seed)
+    plan = engines.Programs(task, Plan("stacked", 2, 2, "", "CPU"), [stream], Structure(), model).settle("adam")
     try:
         equality.open_engine(task, stream, [cases.adam()] * 2)
     except equality.NotStackable as problem:
