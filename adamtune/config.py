@@ -99,6 +99,8 @@ class OptimizerConfig:
                 if value != hyper.default:
                     values[hyper.name] = value
         gradients.one_clip(values)
+        if rule.averaged and structure.get("use_ema"):
+            raise ConfigError(f"use_ema=True, but {rule.name} averages its weights itself: leave it out.")
         object.__setattr__(self, "optimizer", rule.name)
         object.__setattr__(self, "schedule", schedule)
         object.__setattr__(self, "values", tuple(values.items()))
@@ -271,9 +273,7 @@ class OptimizerConfig:
         if schedule:
             owner = optimizers if ours else keras.optimizers.schedules
             arguments["learning_rate"] = getattr(owner, schedule[0])(**schedule[1])
-        if ours:
-            return getattr(optimizers, self.rule.class_name)(**arguments)
-        return getattr(keras.optimizers, str(self.rule.builtin))(**arguments)
+        return getattr(optimizers if ours else keras.optimizers, self._class_name(ours))(**arguments)
 
     def to_code(self, steps: int | None = None) -> str:
         """A line of Python that makes the same optimizer, to paste into `model.compile`.
@@ -294,17 +294,19 @@ class OptimizerConfig:
             # The rate comes first in every schedule, so it needs no name.
             rate, *others = ((name, repr(value)) for name, value in schedule[1].items())
             code["learning_rate"] = f"{owner}.{schedule[0]}({', '.join([rate[1], *_arguments(dict(others))])})"
-        name = f"adamtune.optimizers.{self.rule.class_name}" if ours else f"keras.optimizers.{self.rule.builtin}"
-        return f"{name}({', '.join(_arguments(code))})"
+        owner = "adamtune.optimizers" if ours else "keras.optimizers"
+        return f"{owner}.{self._class_name(ours)}({', '.join(_arguments(code))})"
+
+    def _class_name(self, ours: bool) -> str:
+        return self.rule.class_name if ours or self.rule.builtin is None else self.rule.builtin.class_name
 
     def _parts(self, steps: int | None, ours: bool) -> tuple[dict[str, Any], tuple[str, dict[str, Any]] | None]:
         """The arguments of the optimizer's class, and the schedule's class and arguments where there is one."""
         steps = self._steps(steps)
         values = self.hypers
         moving = {hyper.name: values.pop(hyper.name) for hyper in schedules.HYPERS if hyper.name in values}
-        if not ours:
-            kept = {name: value for name, value in values.items() if name not in self.rule.not_in_builtin}
-            return kept | self.options, schedules.builtin(self, steps)
+        if not ours and self.rule.builtin is not None:
+            return self.rule.builtin.arguments(values) | self.options, schedules.builtin(self, steps)
         arguments = values | self.options
         if self.schedule == "constant" and not moving:
             return arguments, None
@@ -317,7 +319,7 @@ class OptimizerConfig:
     def _unlike_builtin(self) -> str:
         if self.rule.builtin is None:
             return f"keras.optimizers has no {self.rule.class_name}"
-        return self.rule.unlike_builtin(self.hypers) or schedules.unlike_builtin(self)
+        return self.rule.builtin.unlike(self.hypers) or schedules.unlike_builtin(self)
 
 
 _OPTIONS = {option.name: option for option in gradients.OPTIONS}

@@ -1,9 +1,10 @@
 """Hyper: one number of an optimizer that flows into a compiled program as a value.
 
-Three examples cover all kinds. `learning_rate` is positive and searched on a log scale. `beta_1` is a fraction: what
+Four examples cover all kinds. `learning_rate` is positive and searched on a log scale. `beta_1` is a fraction: what
 matters about it is how far it is from one, so it is searched on the log of `1 - beta_1` and travels as
 `one_minus_beta_1`, because float32 cannot hold a beta near one (a beta of 1 - 1e-6 puts an error of 1.3 % into
 `1 - beta**t`, one of 1 - 1e-7 an error of 19 %). `amsgrad` is a flag: a 0/1 mask in the program, never a branch.
+`sync_period` is a count: a whole number, searched evenly.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Literal
 
 from adamtune.errors import ConfigError
 
-Scale = Literal["log", "complement", "flag"]
+Scale = Literal["log", "complement", "flag", "count"]
 Value = float | bool
 
 
@@ -29,8 +30,8 @@ class Hyper:
         Keras' name of the argument.
     default : float or bool
         What is used when nobody says otherwise.
-    scale : {"log", "complement", "flag"}
-        How it is searched: on log(value), on log(1 - value), or as yes and no.
+    scale : {"log", "complement", "flag", "count"}
+        How it is searched: on log(value), on log(1 - value), as yes and no, or among whole numbers.
     low, high : float
         Bounds of the search, of `1 - value` for a complement. Unused for a flag.
     tier : int
@@ -67,6 +68,8 @@ class Hyper:
             return "True or False"
         if self.scale == "complement":
             return f"0 <= {self.name} < 1"
+        if self.scale == "count":
+            return f"a whole number {self.name} >= 1"
         sign = ">=" if self.zero else ">"
         return f"{self.name} {sign} 0" if self.most == math.inf else f"{self.most:g} >= {self.name} {sign} 0"
 
@@ -86,6 +89,10 @@ class Hyper:
             legal = 0.0 < number <= self.most or (self.zero and number == 0.0)
             if self.scale == "complement":
                 legal = 0.0 <= number < 1.0
+            if self.scale == "count":
+                legal = 1.0 <= number < math.inf and number == int(number)
+            if legal and self.scale == "count":
+                return int(number)
             if legal and (math.isfinite(number) or number == self.default):
                 return number
         raise ConfigError(
@@ -105,6 +112,8 @@ class Hyper:
         """The inverse of `carry`."""
         if self.scale == "flag":
             return bool(carried)
+        if self.scale == "count":
+            return round(carried)
         return 1.0 - carried if self.scale == "complement" else float(carried)
 
 
@@ -131,6 +140,11 @@ def fraction(name: str, default: float, *, low: float, high: float, tier: int, m
 def flag(name: str, default: bool = False, *, tier: int, meaning: str) -> Hyper:
     """A yes or no that enters the program as a 0/1 mask."""
     return Hyper(name, default, "flag", 0.0, 1.0, tier, meaning)
+
+
+def count(name: str, default: int, *, low: int, high: int, tier: int, meaning: str) -> Hyper:
+    """A whole number above 0, searched evenly from `low` to `high`, both included."""
+    return Hyper(name, default, "count", low, high, tier, meaning)
 
 
 def _number(value: object) -> float:

@@ -28,7 +28,7 @@ from adamtune.config import OptimizerConfig
 from adamtune.hypers import Hyper, Value
 from adamtune.optimizers import gradients as around
 from adamtune.optimizers import schedules
-from adamtune.optimizers._rule import Rule
+from adamtune.optimizers._rule import Place, Rule
 
 Values = Mapping[str, Value]
 # A number, a bias, a kernel and the kernel of a convolution.
@@ -87,7 +87,7 @@ def path(
     alone = isinstance(values, Mapping)
     lanes: Sequence[Values] = [values] if isinstance(values, Mapping) else values
     w = ops.convert_to_tensor(np.asarray(start)[None] if alone else start, dtype=dtype)
-    slots = tuple(ops.zeros_like(w) for _ in rule.slots)
+    slots = _empty(rule, w, len(lanes))
     scalars = tuple(ops.full((len(lanes),), value, dtype=dtype) for _, value in rule.scalars)
     h = carried(rule, lanes, dtype, rank=1, steps=steps)
     weights = []
@@ -108,12 +108,29 @@ def _step(rule: Rule, h: SimpleNamespace, g: Any, w: Any, slots: Any, scalars: A
     lanes = len(t.shape)
     if lanes:
         (g,) = around.clip([g], h)
-    h, scalars = rule.prepare(h, scalars, t)
     shape = (-1,) + (1,) * (len(w.shape) - 1) if lanes else ()
-    h = SimpleNamespace(**{name: ops.reshape(number, shape) for name, number in vars(h).items()})
-    w = around.decay(w, h.learning_rate, h.weight_decay)
-    weight, slots = rule.update(g, w, tuple(slots), h, ops.reshape(t, shape))
+
+    def shaped(h: SimpleNamespace) -> SimpleNamespace:
+        return SimpleNamespace(**{name: ops.reshape(number, shape) for name, number in vars(h).items()})
+
+    def total(term: Any, h: SimpleNamespace) -> Any:
+        return ops.sum(term(g, w, tuple(slots), shaped(h)), axis=tuple(range(lanes, len(w.shape))))
+
+    h, scalars = rule.prepare(h, scalars, t, total)
+    h = shaped(h)
+    decayed = w if rule.decays else around.decay(w, h.learning_rate, h.weight_decay)
+    update = rule.update_at(Place("model/layer/kernel", tuple(w.shape[lanes:])))
+    weight, slots = update(g, decayed, tuple(slots), h, ops.reshape(t, shape))
     return weight, slots, scalars
+
+
+def _empty(rule: Rule, w: Any, n_lanes: int | None = None) -> tuple[Any, ...]:
+    """The slots of a weight before its first step."""
+    from keras import ops
+
+    lanes = () if n_lanes is None else (n_lanes,)
+    shapes = rule.slot_shapes(tuple(w.shape)[len(lanes) :])
+    return tuple(ops.zeros((*lanes, *shape), w.dtype) for shape in shapes)
 
 
 def _first(rule: Rule, dtype: str) -> tuple[Any, ...]:
@@ -149,15 +166,19 @@ def defaults(rule: Rule) -> dict[str, Value]:
 
 def middle(rule: Rule) -> dict[str, Value]:
     """All hypers in the middle of their search ranges, flags at their defaults."""
-    return {
-        hyper.name: hyper.default if hyper.scale == "flag" else hyper.uncarry((hyper.low * hyper.high) ** 0.5)
-        for hyper in rule.hypers
-    }
+    return {hyper.name: hyper.default if hyper.scale == "flag" else _along(hyper, 0.5) for hyper in rule.hypers}
 
 
 def _other(hyper: Hyper) -> Value:
     """A value that `middle` has not: the other one, or a quarter of the way along the search range."""
-    return not hyper.default if hyper.scale == "flag" else hyper.uncarry(hyper.low**0.75 * hyper.high**0.25)
+    return not hyper.default if hyper.scale == "flag" else _along(hyper, 0.25)
+
+
+def _along(hyper: Hyper, share: float) -> Value:
+    """The value that far along the search range."""
+    if hyper.scale == "count":
+        return hyper.uncarry(hyper.low + share * (hyper.high - hyper.low))
+    return hyper.uncarry(hyper.low ** (1 - share) * hyper.high**share)
 
 
 def _fading(seed: int, steps: int, shape: tuple[int, ...]) -> np.ndarray:
@@ -216,11 +237,11 @@ class RuleTestCase:
         h = carried(rule, {}, dtype)
         for shape in SHAPES:
             w = ops.ones(shape, dtype)
-            slots = tuple(0 * w for _ in rule.slots)
+            slots = _empty(rule, w)
             weight, slots, scalars = _step(rule, h, 0.5 * w, w, slots, _first(rule, dtype), ops.ones((), dtype))
             names = ("weight", *rule.slots, *(name for name, _ in rule.scalars))
-            for what, array in zip(names, (weight, *slots, *scalars), strict=True):
-                wanted = () if what in dict(rule.scalars) else shape
+            shapes = (shape, *rule.slot_shapes(shape), *(() for _ in rule.scalars))
+            for what, wanted, array in zip(names, shapes, (weight, *slots, *scalars), strict=True):
                 assert tuple(array.shape) == wanted, f"{what} of shape {wanted} came back as {tuple(array.shape)}"
                 found = backend.standardize_dtype(array.dtype)
                 assert found == dtype, f"{what} of {dtype} came back as {found}"
@@ -229,16 +250,18 @@ class RuleTestCase:
         from keras import ops
 
         rng = np.random.default_rng(0)
-        arrays = [ops.convert_to_tensor(rng.uniform(0.5, 1.5, size=(2, 3))) for _ in range(2 + len(rule.slots))]
+        shapes = [(2, 3), (2, 3), *rule.slot_shapes((2, 3))]
+        arrays = [ops.convert_to_tensor(rng.uniform(0.5, 1.5, size=shape)) for shape in shapes]
         h = carried(rule, lively)
+        terms = (arrays[0], arrays[1], tuple(arrays[2:]))
         before, names = [np.array(a) for a in arrays], dict(vars(h))
         t = ops.convert_to_tensor(3.0, dtype="float64")
         results = []
         for _ in range(2):
-            ready, scalars = rule.prepare(h, _first(rule, "float64"), t)
+            ready, scalars = rule.prepare(h, _first(rule, "float64"), t, lambda term, h: ops.sum(term(*terms, h)))
             assert _same(vars(h), names), "prepare changed the hypers"
             given = dict(vars(ready))
-            weight, slots = rule.update(arrays[0], arrays[1], tuple(arrays[2:]), ready, t)
+            weight, slots = rule.update(*terms, ready, t)
             assert _same(vars(ready), given), "update changed the hypers"
             results.append((weight, *slots, *scalars))
         for old, array in zip(before, arrays, strict=True):
@@ -313,7 +336,7 @@ class RuleTestCase:
 
         h = carried(rule, values)
         start = ops.ones(gradients.shape[1:], "float64")
-        seen: list[tuple[Any, ...]] = [(start, *(ops.zeros_like(start) for _ in rule.slots), *_first(rule, "float64"))]
+        seen: list[tuple[Any, ...]] = [(start, *_empty(rule, start), *_first(rule, "float64"))]
         for t, g in enumerate([*gradients[:1].repeat(age, axis=0), *gradients], start=1):
             w, slots, scalars = RuleTestCase._parts(rule, seen[-1])
             now = ops.convert_to_tensor(float(t), dtype="float64")

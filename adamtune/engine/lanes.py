@@ -105,10 +105,11 @@ class LaneEngine:
         return report(self.task, 0, 0, 0.0, loss, metric).value
 
     def weights(self, lane: int) -> list[np.ndarray]:
-        """The lane's model weights, in the order of `model.weights` without seed-generator states."""
+        """The lane's model weights, as they are judged, in the order of `model.weights` without generator states."""
         width = len(self._groups[0])
         forward, held = self._program.forward, self._lanes[lane // width]
-        pairs = [*zip(forward.weights, held.weights, strict=True), *zip(forward.state, held.state, strict=True)]
+        judged = self._program.judged(held)
+        pairs = [*zip(forward.weights, judged, strict=True), *zip(forward.state, held.state, strict=True)]
         found = {variable.path: _numbers(value)[lane % width] for variable, value in pairs}
         return [found[v.path] for v in forward.model.weights if v.path in found]
 

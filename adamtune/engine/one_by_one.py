@@ -13,6 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from adamtune import optimizers
 from adamtune.config import OptimizerConfig
 from adamtune.engine.forward import Forward
 from adamtune.engine.stream import Report, Stream, report
@@ -42,6 +43,7 @@ class OneByOne:
         self._model = model
         self._y, self._train_weight, self._valid_weight = targets(task)
         self._generators = Forward(model, task).seeds
+        self._averaged = optimizers.AveragedWeights()
         self._age: int | None = None
         self._judged: list[Report] = []
         self._initial = model.get_weights()
@@ -77,6 +79,7 @@ class OneByOne:
             epochs=1,
             shuffle=False,
             verbose=0,
+            callbacks=[self._averaged],
             validation_data=tuple(judging[name] for name in ("x", "y", "sample_weight") if name in judging)
             if "y" in judging
             else judging["x"],

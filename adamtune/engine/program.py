@@ -20,7 +20,7 @@ from keras import ops
 from adamtune.engine.forward import Forward
 from adamtune.optimizers import gradients as stages
 from adamtune.optimizers import schedules
-from adamtune.optimizers._rule import Rule
+from adamtune.optimizers._rule import Rule, Total, places
 
 Strategy = Literal["stacked", "looped"]
 
@@ -173,7 +173,8 @@ class Program:
         self.strategy, self.batch_size, self.backend = strategy, batch_size, backend
         self.dtype = keras.backend.standardize_dtype(forward.weights[0].dtype)
         self.columns = columns(rule)
-        self._decays = "weight_decay" in structure or "weight_decay" in self._own_names
+        self._decays = not rule.decays and ("weight_decay" in structure or "weight_decay" in self._own_names)
+        self._updates = [rule.update_at(place) for place in places(forward.weights)]
         self.n_compiled = 0
         self.train = backend.compiled(self._train, donates=True)
         self.judge = backend.compiled(self._judge)
@@ -186,7 +187,7 @@ class Program:
         number = np.dtype(self.dtype).type
         return Lanes(
             weights=weights,
-            slots=tuple(tuple(zero for _ in self.rule.slots) for zero in zeros),
+            slots=tuple(self._slots(weight) for weight in weights),
             state=tuple(ops.convert_to_numpy(variable) for variable in forward.state),
             scalars=tuple(number(value) for _, value in self.rule.scalars),
             calls=number(0.0),
@@ -194,6 +195,11 @@ class Program:
             averages=zeros if "overwriting" in self.structure else (),
             scale=(number(_FIRST_SCALE), number(0.0)) if "loss_scale" in self.structure else (),
         )
+
+    def _slots(self, weight: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Zeros; but what is judged in a weight's place is the weight, until there is an update."""
+        named = zip(self.rule.slots, self.rule.slot_shapes(weight.shape), strict=True)
+        return tuple(weight if slot == self.rule.averaged else np.zeros(shape, weight.dtype) for slot, shape in named)
 
     def placed(self, lanes: Lanes) -> Lanes:
         """The same on the device."""
@@ -338,18 +344,19 @@ class Program:
         t: Any,
     ) -> tuple[Any, Any, Any]:
         own = {name: getattr(values, name) for name in self._own_names}
-        h, scalars = self.rule.prepare(SimpleNamespace(**own, learning_rate=rate), lanes.scalars, t)
+        arrays = list(zip(gradients, lanes.weights, lanes.slots, strict=True))
+        h, scalars = self.rule.prepare(SimpleNamespace(**own, learning_rate=rate), lanes.scalars, t, _total(arrays))
         varying = {name: value for name, value in vars(h).items() if own.get(name) is not value}
         shaped = {
             rank: (SimpleNamespace(**fixed, **{k: _against(v, rank) for k, v in varying.items()}), _against(t, rank))
             for rank, fixed in numbers.items()
         }
         weights, slots = [], []
-        for gradient, weight, slot in zip(gradients, lanes.weights, lanes.slots, strict=True):
+        for update, (gradient, weight, slot) in zip(self._updates, arrays, strict=True):
             h, own_t = shaped[len(weight.shape) - 1]
             if self._decays:
                 weight = stages.decay(weight, h.learning_rate, values.weight_decay)
-            weight, slot = self.rule.update(gradient, weight, slot, h, own_t)
+            weight, slot = update(gradient, weight, slot, h, own_t)
             weights.append(weight)
             slots.append(slot)
         return tuple(weights), tuple(slots), scalars
@@ -380,7 +387,7 @@ class Program:
                 weights, state = slices
                 return self.forward(weights, state, seeds, x, y, weight, training=False)[:2]
 
-            held = (lanes.weights, lanes.state)
+            held = (self.judged(lanes), lanes.state)
             loss, outputs = (
                 self.backend.stacked(lane, held) if self.strategy == "stacked" else _as_lane(lane(_only(held)))
             )
@@ -388,6 +395,13 @@ class Program:
 
         totals = ops.zeros((2, lanes.calls.shape[0]), self.dtype)
         return self._in_batches(block, totals, order, counts, min(JUDGED_AT_ONCE, order.shape[0]))
+
+    def judged(self, lanes: Lanes) -> tuple[Any, ...]:
+        """The weights to judge and to keep: those that are trained, or what the rule has averaged."""
+        if self.rule.averaged is None:
+            return lanes.weights
+        number = self.rule.slots.index(self.rule.averaged)
+        return tuple(slots[number] for slots in lanes.slots)
 
     def _metric(self, y: Any, outputs: Any) -> Any:
         if self.forward.metric is None:
@@ -410,6 +424,20 @@ def _as_lane(results: Any) -> Any:
 def _against(column: Any, rank: int) -> Any:
     """Numbers of shape (lanes,) shaped to meet arrays of shape (lanes, ...) with `rank` more axes."""
     return ops.reshape(column, (-1,) + (1,) * rank)
+
+
+def _total(arrays: Sequence[tuple[Any, Any, Any]]) -> Total:
+    """What `Rule.prepare` sums with, over gradients, weights and slots of stacked lanes; its sums are (lanes,)."""
+
+    def total(term: Callable, h: SimpleNamespace) -> Any:
+        sums = []
+        for gradient, weight, slots in arrays:
+            rank = len(weight.shape) - 1
+            shaped = SimpleNamespace(**{name: _against(value, rank) for name, value in vars(h).items()})
+            sums.append(ops.sum(term(gradient, weight, slots, shaped), axis=tuple(range(1, rank + 1))))
+        return sum(sums)
+
+    return total
 
 
 def _choose(mask: Any, new: Any, old: Any) -> Any:

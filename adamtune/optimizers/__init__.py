@@ -82,8 +82,12 @@ def _class_names() -> list[str]:
 def __getattr__(name: str) -> Any:
     if name in _class_names():
         return _keras_classes()[name]
+    if name == "AveragedWeights":
+        from adamtune.optimizers import _keras
+
+        return _keras.AveragedWeights
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_class_names()])
+    return sorted([*globals(), *_class_names(), "AveragedWeights"])

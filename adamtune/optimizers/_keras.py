@@ -16,9 +16,10 @@ import keras
 import numpy as np
 from keras import ops
 
+from adamtune.errors import ConfigError
 from adamtune.hypers import Value
 from adamtune.optimizers import gradients, schedules
-from adamtune.optimizers._rule import Rule, find
+from adamtune.optimizers._rule import Rule, find, places
 
 
 def _base_parameters() -> dict[str, inspect.Parameter]:
@@ -53,6 +54,8 @@ class RuleOptimizer(keras.optimizers.Optimizer):
         if base.get("weight_decay") is not None:
             # TensorFlow's cast takes a Python float through float32, one of numpy as it is.
             base["weight_decay"] = np.float64(gradients.WEIGHT_DECAY.check(base["weight_decay"]))
+        if self.rule.averaged and base.get("use_ema"):
+            raise ConfigError(f"use_ema=True, but {self.rule.class_name} averages its weights itself: leave it out.")
         super().__init__(learning_rate=rate, **base)
         for name, value in values.items():
             if name not in _BASE:
@@ -64,15 +67,33 @@ class RuleOptimizer(keras.optimizers.Optimizer):
         if self.built:
             return
         super().build(variables)
-        self._slots = self.add_optimizer_variables(variables, list(self.rule.slots))
+        unused = self.rule.unused({hyper.name: getattr(self, hyper.name) for hyper in self.rule.hypers[1:]})
+        self._kept = [slot not in unused for slot in self.rule.slots]
+        self._slots = [self._slots_of(variable) for variable in variables]
+        self._updates = [self.rule.update_at(place) for place in places(variables)]
+        self._decayed = [self._use_weight_decay(variable) for variable in variables]
         dtype = variables[0].dtype if variables else keras.config.floatx()
         self._scalars = [
             self.add_variable((), keras.initializers.Constant(value), dtype, "only_first_replica", name=name)
             for name, value in self.rule.scalars
         ]
 
+    def _slots_of(self, variable: Any) -> list[Any]:
+        """A variable for each slot of a weight, None where it is not kept."""
+        whole = tuple(variable.shape)
+        if self._overwrite_variable_with_gradient(variable):
+            return []
+        return [
+            None
+            if not kept
+            else self.add_variable_from_reference(variable, name)
+            if shape == whole
+            else self.add_variable(shape, dtype=variable.dtype, name=f"{variable.path.replace('/', '_')}_{name}")
+            for name, shape, kept in zip(self.rule.slots, self.rule.slot_shapes(whole), self._kept, strict=True)
+        ]
+
     def _hypers(self, learning_rate: Any, dtype: Any) -> SimpleNamespace:
-        """The hypers as `Rule.update` takes them."""
+        """The hypers as `Rule.update` takes them; without the decay, which is a weight's own, see `_decay`."""
         return SimpleNamespace(
             **{
                 hyper.carried_name: ops.convert_to_tensor(hyper.carry(getattr(self, hyper.name)), dtype=dtype)
@@ -82,12 +103,38 @@ class RuleOptimizer(keras.optimizers.Optimizer):
             learning_rate=ops.cast(learning_rate, dtype),
         )
 
+    def _decay(self, index: int, dtype: Any) -> dict[str, Any]:
+        """The weight decay where it is the rule's business: 0 for a weight that Keras was told to leave out."""
+        if not self.rule.decays:
+            return {}
+        share = self.weight_decay if self.weight_decay is not None and self._decayed[index] else 0.0
+        return {"weight_decay": ops.convert_to_tensor(share, dtype=dtype)}
+
+    def _arrays(self, gradient: Any, variable: Any, index: int) -> tuple[Any, Any, tuple[Any, ...]]:
+        """Gradient, weight and slots as a rule takes them."""
+        dtype = variable.dtype
+        # `cast` reads a variable. `convert_to_tensor` may return the variable itself, and a rule that hands one slot's
+        # old value on to the next would then hand on the new one.
+        shapes = self.rule.slot_shapes(tuple(variable.shape))
+        slots = tuple(
+            ops.zeros(shape, dtype) if slot is None else ops.cast(slot, dtype)
+            for slot, shape in zip(self._slots[index], shapes, strict=True)
+        )
+        # An embedding's gradient is sparse on TensorFlow; `reshape` makes it dense, as Keras' own classes do.
+        return ops.cast(ops.reshape(gradient, variable.shape), dtype), ops.cast(variable, dtype), slots
+
     def _backend_update_step(self, grads: Any, trainable_variables: Any, learning_rate: Any) -> None:
         """All the variables' steps, after what the rule does once for all of them."""
         dtype = (self._scalars or trainable_variables)[0].dtype
         h = self._hypers(learning_rate, dtype)
         before = tuple(ops.cast(scalar, dtype) for scalar in self._scalars)
-        prepared, after = self.rule.prepare(h, before, ops.cast(self.iterations + 1, dtype))
+
+        def total(term: Any, h: SimpleNamespace) -> Any:
+            pairs = zip(grads, trainable_variables, strict=True)
+            arrays = [self._arrays(g, variable, self._get_variable_index(variable)) for g, variable in pairs]
+            return sum(ops.cast(ops.sum(term(*each, h)), dtype) for each in arrays)
+
+        prepared, after = self.rule.prepare(h, before, ops.cast(self.iterations + 1, dtype), total)
         for scalar, value in zip(self._scalars, after, strict=True):
             self.assign(scalar, value)
         own = vars(h)
@@ -96,32 +143,91 @@ class RuleOptimizer(keras.optimizers.Optimizer):
         # They may belong to a graph that ends here.
         self._derived = SimpleNamespace()
 
+    def _apply_weight_decay(self, variables: Any) -> None:
+        if not self.rule.decays:
+            super()._apply_weight_decay(variables)
+
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """One step of the rule for one variable; Keras calls it."""
         dtype = variable.dtype
         index = self._get_variable_index(variable)
-        slots = [slot[index] for slot in self._slots]
         derived = {name: ops.cast(value, dtype) for name, value in vars(self._derived).items()}
-        h = SimpleNamespace(**vars(self._hypers(learning_rate, dtype)) | derived)
-        # `cast` reads a variable. `convert_to_tensor` may return the variable itself, and a rule that hands one slot's
-        # old value on to the next would then hand on the new one.
-        weight, new_slots = self.rule.update(
-            # An embedding's gradient is sparse on TensorFlow; `reshape` makes it dense, as Keras' own classes do.
-            ops.cast(ops.reshape(gradient, variable.shape), dtype),
-            ops.cast(variable, dtype),
-            tuple(ops.cast(slot, dtype) for slot in slots),
-            h,
-            ops.cast(self.iterations + 1, dtype),
-        )
-        for slot, value in zip(slots, new_slots, strict=True):
-            self.assign(slot, value)
+        h = SimpleNamespace(**vars(self._hypers(learning_rate, dtype)) | self._decay(index, dtype) | derived)
+        arrays = self._arrays(gradient, variable, index)
+        weight, slots = self._updates[index](*arrays, h, ops.cast(self.iterations + 1, dtype))
+        for slot, value in zip(self._slots[index], slots, strict=True):
+            if slot is not None:
+                self.assign(slot, value)
         self.assign(variable, weight)
+
+    def averages(self) -> list[tuple[Any, Any]]:
+        """Pairs of a weight and what it is judged, kept and predicted with, where the rule says they differ.
+
+        There are none before the first update.
+        """
+        if self.rule.averaged is None or not self.built or not int(self.iterations):
+            return []
+        place = self.rule.slots.index(self.rule.averaged)
+        pairs = zip(self._trainable_variables, self._slots, strict=True)
+        return [(variable, slots[place]) for variable, slots in pairs if slots]
+
+    def finalize_variable_values(self, var_list: Any) -> None:
+        """At the end of `fit`: put what the rule, or Keras' moving average, has averaged in the weights' place."""
+        super().finalize_variable_values(var_list)
+        for variable, average in self.averages():
+            variable.assign(average)
 
     def get_config(self) -> dict[str, Any]:
         """Keras' config and the rule's hypers."""
         config = super().get_config() | {hyper.name: getattr(self, hyper.name) for hyper in self.rule.hypers[1:]}
         decay = config["weight_decay"]
         return config | {"weight_decay": None if decay is None else float(decay)}
+
+
+class AveragedWeights(keras.callbacks.Callback):
+    """Judge a training by the averaged weights: for `fit` with Schedule-Free, Lookahead and their like.
+
+    These train at one point and are judged at another. After `fit` the model holds the averaged weights by itself; with
+    this callback it also holds them while validation data is judged, and between the end of an epoch and the start of
+    the next, when other callbacks save it. Put it before those. With any other optimizer it does nothing.
+
+    >>> from adamtune.optimizers import AveragedWeights
+    >>> callbacks = [AveragedWeights()]  # then keras.callbacks.ModelCheckpoint(...) and others
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._swapped: list[tuple[Any, np.ndarray, np.ndarray]] = []  # variables, trained values, averages
+
+    def on_test_begin(self, logs: Any = None) -> None:
+        """Put the averages in place."""
+        self._swap_in()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Put the averages in place, for callbacks that come after."""
+        self._swap_in()
+
+    def on_test_end(self, logs: Any = None) -> None:
+        """Put the trained weights back."""
+        self._swap_out()
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Put the trained weights back."""
+        self._swap_out()
+
+    def _swap_in(self) -> None:
+        optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
+        if not self._swapped and isinstance(optimizer, RuleOptimizer):
+            for variable, average in optimizer.averages():
+                self._swapped.append((variable, *map(ops.convert_to_numpy, (variable, average))))
+                variable.assign(average)
+
+    def _swap_out(self) -> None:
+        for variable, trained, average in self._swapped:
+            # Who has given the model other weights meanwhile keeps them.
+            if np.array_equal(ops.convert_to_numpy(variable), average):
+                variable.assign(trained)
+        self._swapped = []
 
 
 @keras.saving.register_keras_serializable(package="adamtune")

@@ -7,9 +7,12 @@ are the rule's scalars; a second pure function, `prepare`, moves them on before 
 written in `keras.ops` only, so the same lines run inside a Keras optimizer and inside a compiled program that trains
 many lanes at once.
 
-Two things make that possible. Hypers are values, never Python branches: they may be scalars, or arrays of shape
-(lanes, 1, ..., 1) against weights of shape (lanes, *shape); `prepare` gets scalars or arrays (lanes,). And a yes/no
-option is a 0/1 mask: compute both and choose with `ops.where` (never by multiplying with 0, which keeps a NaN alive).
+Three things make that possible. Hypers are values, never Python branches: they may be scalars, or arrays of shape
+(lanes, 1, ..., 1) against weights of shape (lanes, *shape); `prepare` gets scalars or arrays (lanes,). A yes/no option
+is a 0/1 mask: compute both and choose with `ops.where` (never by multiplying with 0, which keeps a NaN alive). And what
+is summed over a weight is summed over its own axes, never over the lanes': see `own_axes`.
+
+All slots start at 0. One that has to start elsewhere is given its start where t is 1, with `ops.where`.
 
 Everything else about an optimizer follows from its Rule: the Keras class, the lanes, the search space, the row in the
 tables, the conformance tests. A new optimizer is one new file in this folder that defines `RULE`.
@@ -18,7 +21,7 @@ tables, the conformance tests. A new optimizer is one new file in this folder th
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -27,18 +30,81 @@ from adamtune.errors import ConfigError, did_you_mean
 from adamtune.hypers import Hyper, Value
 from adamtune.optimizers import gradients, schedules
 
+Shape = tuple[int, ...]
 Slots = tuple[Any, ...]
 Scalars = tuple[Any, ...]
 Update = Callable[[Any, Any, Slots, SimpleNamespace, Any], tuple[Any, Slots]]
-Prepare = Callable[[SimpleNamespace, Scalars, Any], tuple[SimpleNamespace, Scalars]]
+# What a term of one weight, `term(gradient, weight, slots, h)`, sums up to over all elements of all weights.
+Total = Callable[[Callable[[Any, Any, Slots, SimpleNamespace], Any], SimpleNamespace], Any]
+Prepare = Callable[[SimpleNamespace, Scalars, Any, Total], tuple[SimpleNamespace, Scalars]]
 
 
-def _nothing(h: SimpleNamespace, scalars: Scalars, t: Any) -> tuple[SimpleNamespace, Scalars]:
+@dataclass(frozen=True)
+class Place:
+    """Where a weight stands in its model: what a rule may know of it besides its numbers.
+
+    Parameters
+    ----------
+    path : str
+        Keras' path, such as "sequential/dense/kernel".
+    shape : tuple of int
+        Without a lane axis.
+    is_output : bool
+        Whether it is the model's last matrix, that of the output layer.
+    """
+
+    path: str
+    shape: Shape
+    is_output: bool = False
+
+
+def places(variables: Sequence[Any]) -> list[Place]:
+    """The places of a model's trainable variables, in their order."""
+    matrices = [number for number, variable in enumerate(variables) if len(variable.shape) == 2]
+    return [
+        Place(variable.path, tuple(variable.shape), number in matrices[-1:])
+        for number, variable in enumerate(variables)
+    ]
+
+
+@dataclass(frozen=True)
+class Builtin:
+    """The class in `keras.optimizers` that computes the same update.
+
+    Parameters
+    ----------
+    class_name : str
+    unlike : callable
+        Given the hyper values, the reason why that class does not compute the same for them, or "".
+    arguments : callable
+        Given the hyper values, the arguments of that class; by default the same by the same names.
+    """
+
+    class_name: str
+    unlike: Callable[[Mapping[str, Value]], str] = lambda values: ""
+    arguments: Callable[[Mapping[str, Value]], dict[str, Any]] = dict
+
+
+def without(*names: str) -> Callable[[Mapping[str, Value]], dict[str, Any]]:
+    """`Builtin.arguments` for a class that has no arguments of these names; `unlike` says when it does without."""
+    return lambda values: {name: value for name, value in values.items() if name not in names}
+
+
+def own_axes(weight: Any, number: Any) -> tuple[int, ...]:
+    """The axes of a weight without that of the lanes, for a sum in `update`.
+
+    Parameters
+    ----------
+    weight : array
+        As `update` gets it.
+    number : array
+        Any hyper as `update` gets it: of rank 0 where there are no lanes, else of the weight's rank.
+    """
+    return tuple(range(min(1, len(number.shape)), len(weight.shape)))
+
+
+def _nothing(h: SimpleNamespace, scalars: Scalars, t: Any, total: Total) -> tuple[SimpleNamespace, Scalars]:
     return h, scalars
-
-
-def _same(values: Mapping[str, Value]) -> str:
-    return ""
 
 
 @dataclass(frozen=True)
@@ -51,27 +117,40 @@ class Rule:
         Lower case, as users write it.
     class_name : str
         Name of its Keras class.
+    family : str
+        What kind it is, in a word or two, for tables.
     source : str
         Where the equations stand: authors, year, arXiv id, section.
+    notes : str
+        The equations and the pitfalls, in prose: the docstring of the rule's file.
     hypers : tuple of Hyper
         Its numbers, the learning rate first. A complement reaches `update` under its carried name
         (`h.one_minus_beta_1`), all others under their own.
     slots : tuple of str
-        Names of what is remembered per weight; all start at 0.
+        Names of what is remembered per weight.
     update : callable
-        `update(gradient, weight, slots, h, t) -> (weight, slots)`, elementwise over the weight. Decoupled weight decay
-        is no part of it: `gradients.decay` comes before every rule.
+        `update(gradient, weight, slots, h, t) -> (weight, slots)`.
     scalars : tuple of (str, float)
         What is remembered once for all weights: name and value at the start.
     prepare : callable
-        `prepare(h, scalars, t) -> (h, scalars)`, once a step before the weights; all of one shape, () or (lanes,). It
-        returns a namespace with what it adds for `update`, and the new scalars. By default it does nothing.
-    builtin : str or None
-        Name of the class in `keras.optimizers` that computes the same update, if there is one.
-    unlike_builtin : callable
-        Given the hyper values, the reason why that class does not compute the same for them, or "".
-    not_in_builtin : tuple of str
-        Names of hypers that class has not; `unlike_builtin` says for which values it does without.
+        `prepare(h, scalars, t, total) -> (h, scalars)`, once a step before the weights; all of one shape, () or
+        (lanes,). It returns a namespace with what it adds for `update`, and the new scalars. By default it does
+        nothing. `total(term, h)` is the sum over all elements of all weights of `term(gradient, weight, slots, h)`.
+    builtin : Builtin or None
+        The class in `keras.optimizers` that computes the same, if there is one.
+    by_place : callable or None
+        Given a Place, the `update` for weights there, where not all have the same.
+    shapes : callable or None
+        Given a weight's shape, those of its slots, of the same rank, where they are not the weight's.
+    unused : callable
+        Given the hyper values, names of slots that no weight depends on for them: a Keras class does not keep those,
+        and hands zeros to `update`.
+    averaged : str or None
+        Name of the slot that holds the weights to judge, to keep and to predict with, where these are not the ones
+        that are trained.
+    decays : bool
+        Whether `update` uses `h.weight_decay` itself. Else decoupled weight decay is no part of it: `gradients.decay`
+        comes before every rule.
     """
 
     name: str
@@ -80,11 +159,24 @@ class Rule:
     hypers: tuple[Hyper, ...]
     slots: tuple[str, ...]
     update: Update
+    family: str = "other"
+    notes: str = ""
     scalars: tuple[tuple[str, float], ...] = ()
     prepare: Prepare = _nothing
-    builtin: str | None = None
-    unlike_builtin: Callable[[Mapping[str, Value]], str] = _same
-    not_in_builtin: tuple[str, ...] = ()
+    builtin: Builtin | None = None
+    by_place: Callable[[Place], Update] | None = None
+    shapes: Callable[[Shape], tuple[Shape, ...]] | None = None
+    unused: Callable[[Mapping[str, Value]], Collection[str]] = lambda values: ()
+    averaged: str | None = None
+    decays: bool = False
+
+    def update_at(self, place: Place) -> Update:
+        """The update of the weight at that place."""
+        return self.by_place(place) if self.by_place else self.update
+
+    def slot_shapes(self, shape: Shape) -> tuple[Shape, ...]:
+        """The shapes of the slots of a weight."""
+        return self.shapes(shape) if self.shapes else (shape,) * len(self.slots)
 
     @property
     def searchable(self) -> tuple[Hyper, ...]:

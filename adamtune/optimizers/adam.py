@@ -28,10 +28,10 @@ from typing import Any
 from adamtune.hypers import Value, flag, fraction, positive
 from adamtune.optimizers._moments import bias_correction, too_near_one
 from adamtune.optimizers._ops import ops
-from adamtune.optimizers._rule import Rule, Scalars, Slots
+from adamtune.optimizers._rule import Builtin, Rule, Scalars, Slots, Total
 
 
-def prepare(h: SimpleNamespace, scalars: Scalars, t: Any) -> tuple[SimpleNamespace, Scalars]:
+def prepare(h: SimpleNamespace, scalars: Scalars, t: Any, total: Total) -> tuple[SimpleNamespace, Scalars]:
     """Both bias corrections in the rate, once a step instead of once a weight."""
     rate = h.learning_rate * ops.sqrt(bias_correction(h.one_minus_beta_2, t))
     rate = rate / bias_correction(h.one_minus_beta_1, t)
@@ -56,6 +56,8 @@ def unlike_builtin(values: Mapping[str, Value]) -> str:
 RULE = Rule(
     name="adam",
     class_name="Adam",
+    family="adam",
+    notes=__doc__,
     source="Kingma & Ba 2015, arXiv 1412.6980; AMSGrad: Reddi et al. 2018, arXiv 1904.09237",
     # Defaults: keras.optimizers.Adam. Search bounds: Godbole et al. 2023 (tuning playbook) and TaskSet's adam4p
     # (Metz et al. 2020, arXiv 2002.11887), narrowed to what small dense networks use.
@@ -77,6 +79,6 @@ RULE = Rule(
     slots=("momentum", "velocity", "velocity_hat"),
     update=update,
     prepare=prepare,
-    builtin="Adam",
-    unlike_builtin=unlike_builtin,
+    builtin=Builtin("Adam", unlike_builtin),
+    unused=lambda values: () if values["amsgrad"] else ("velocity_hat",),
 )

@@ -24,7 +24,7 @@ from dataclasses import replace
 from adamtune.hypers import Value
 from adamtune.optimizers import adam, gradients
 from adamtune.optimizers._moments import too_near_one
-from adamtune.optimizers._rule import Rule
+from adamtune.optimizers._rule import Builtin, Rule
 
 
 def unlike_builtin(values: Mapping[str, Value]) -> str:
@@ -37,6 +37,8 @@ _LEARNING_RATE, *_OTHERS = adam.RULE.hypers
 RULE = Rule(
     name="adamw",
     class_name="AdamW",
+    family="adam",
+    notes=__doc__,
     source="Loshchilov & Hutter 2019, arXiv 1711.05101; Kingma & Ba 2015, arXiv 1412.6980",
     # Default: keras.optimizers.AdamW. Search bounds: from Sivaprasad et al. 2020 (arXiv 1910.11758) below to AlgoPerf
     # (Dahl et al. 2023, arXiv 2306.07179) above. In tier 1, because it is what tells AdamW from Adam.
@@ -44,6 +46,6 @@ RULE = Rule(
     slots=adam.RULE.slots,
     update=adam.update,
     prepare=adam.prepare,
-    builtin="AdamW",
-    unlike_builtin=unlike_builtin,
+    builtin=Builtin("AdamW", unlike_builtin),
+    unused=adam.RULE.unused,
 )

@@ -28,10 +28,10 @@ from typing import Any
 from adamtune.hypers import Value, fraction, positive
 from adamtune.optimizers._moments import bias_correction, too_near_one
 from adamtune.optimizers._ops import ops
-from adamtune.optimizers._rule import Rule, Scalars, Slots
+from adamtune.optimizers._rule import Builtin, Rule, Scalars, Slots, Total, without
 
 
-def prepare(h: SimpleNamespace, scalars: Scalars, t: Any) -> tuple[SimpleNamespace, Scalars]:
+def prepare(h: SimpleNamespace, scalars: Scalars, t: Any, total: Total) -> tuple[SimpleNamespace, Scalars]:
     """The momentum of this step and of the next, and the product of all until now."""
 
     def momentum(step: Any) -> Any:
@@ -65,6 +65,8 @@ def unlike_builtin(values: Mapping[str, Value]) -> str:
 RULE = Rule(
     name="nadam",
     class_name="Nadam",
+    family="adam",
+    notes=__doc__,
     source="Dozat 2016, ICLR workshop, Algorithm 2",
     # Defaults: keras.optimizers.Nadam; schedule_decay: the paper, Keras 2, PyTorch. Search bounds: as Adam's; beta_1
     # from AlgoPerf's NAdamW (Dahl et al. 2023, arXiv 2306.07179), widened; schedule_decay from hardly any growth within
@@ -88,7 +90,5 @@ RULE = Rule(
     update=update,
     scalars=(("mu_product", 1.0),),
     prepare=prepare,
-    builtin="Nadam",
-    unlike_builtin=unlike_builtin,
-    not_in_builtin=("schedule_decay",),
+    builtin=Builtin("Nadam", unlike_builtin, without("schedule_decay")),
 )

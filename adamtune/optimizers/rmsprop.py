@@ -21,12 +21,13 @@ rounding, and is taken as 0 then (Keras takes the root of what rounding left, Na
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
-from adamtune.hypers import flag, fraction, positive
+from adamtune.hypers import Value, flag, fraction, positive
 from adamtune.optimizers._ops import ops
-from adamtune.optimizers._rule import Rule, Slots
+from adamtune.optimizers._rule import Builtin, Rule, Slots
 
 
 def update(g: Any, w: Any, slots: Slots, h: SimpleNamespace, t: Any) -> tuple[Any, Slots]:
@@ -42,9 +43,17 @@ def update(g: Any, w: Any, slots: Slots, h: SimpleNamespace, t: Any) -> tuple[An
     return w - u, (v, a, u)
 
 
+def unused(values: Mapping[str, Value]) -> list[str]:
+    """The mean gradient serves the centered form alone, the last step the momentum."""
+    needs = {"average_gradient": values["centered"], "momentum": values["momentum"]}
+    return [slot for slot, needed in needs.items() if not needed]
+
+
 RULE = Rule(
     name="rmsprop",
     class_name="RMSprop",
+    family="adaptive",
+    notes=__doc__,
     source="Tieleman & Hinton 2012, Coursera lecture 6.5; centered: Graves 2013, arXiv 1308.0850",
     # Defaults: keras.optimizers.RMSprop. Search bounds: as Adam's, whose beta_2 is rho here; the momentum down to
     # none at all, as for SGD.
@@ -59,5 +68,6 @@ RULE = Rule(
     ),
     slots=("velocity", "average_gradient", "momentum"),
     update=update,
-    builtin="RMSprop",
+    builtin=Builtin("RMSprop"),
+    unused=unused,
 )

@@ -20,7 +20,7 @@ from typing import Any
 
 from adamtune.hypers import flag, fraction, positive
 from adamtune.optimizers._ops import ops
-from adamtune.optimizers._rule import Rule, Slots
+from adamtune.optimizers._rule import Builtin, Rule, Slots
 
 
 def update(g: Any, w: Any, slots: Slots, h: SimpleNamespace, t: Any) -> tuple[Any, Slots]:
@@ -35,6 +35,8 @@ def update(g: Any, w: Any, slots: Slots, h: SimpleNamespace, t: Any) -> tuple[An
 RULE = Rule(
     name="sgd",
     class_name="SGD",
+    family="momentum",
+    notes=__doc__,
     source="Robbins & Monro 1951; Polyak 1964; Sutskever et al. 2013 (ICML), equations 1-4",
     # Defaults: keras.optimizers.SGD. Search bounds: AlgoPerf's momentum space (Dahl et al. 2023, arXiv 2306.07179),
     # widened to smaller rates and to no momentum at all.
@@ -45,5 +47,6 @@ RULE = Rule(
     ),
     slots=("momentum",),
     update=update,
-    builtin="SGD",
+    builtin=Builtin("SGD"),
+    unused=lambda values: () if values["momentum"] else ("momentum",),
 )

@@ -126,7 +126,8 @@ def _is_number(value: Any) -> bool:
 def _distribution(hyper: Hyper, low: float | None = None, high: float | None = None) -> BaseDistribution:
     if hyper.scale == "flag":
         return CategoricalDistribution([False, True])
-    return FloatDistribution(hyper.low if low is None else low, hyper.high if high is None else high, log=True)
+    low, high = hyper.low if low is None else low, hyper.high if high is None else high
+    return IntDistribution(int(low), int(high)) if hyper.scale == "count" else FloatDistribution(low, high, log=True)
 
 
 def _bounds(hyper: Hyper, carried: bool, wanted: Any) -> tuple[float | None, float | None]:
@@ -141,6 +142,8 @@ def _bounds(hyper: Hyper, carried: bool, wanted: Any) -> tuple[float | None, flo
     if hyper.scale == "complement" and not carried:
         ends = [1.0 - end for end in ends]
     low, high = sorted(ends)
+    if hyper.scale == "count" and not all(end == int(end) for end in ends):
+        raise SettingError(f"space[{hyper.name!r}]={wanted!r}: expected two whole numbers.")
     if not 0 < low < high:
         raise SettingError(
             f"space[{hyper.name!r}]={wanted!r}: expected two different bounds, above 0 because the scale is "

@@ -51,7 +51,7 @@ class TestARuleOfOnesOwn(RuleTestCase):
         return THREE_GRADIENTS
 
 
-def settles(h, scalars, t):
+def settles(h, scalars, t, total):
     """The pace of a step falls with the sum of all paces until now."""
     (passed,) = scalars
     pace = 1 / (1 + (1 - h.one_minus_memory) * passed)
@@ -157,26 +157,26 @@ def test_a_broken_promise_is_found(promise, update):
         getattr(case, promise)(rule, *arguments)
 
 
-def prepares_by_changing(h, scalars, t):
-    prepared, scalars = settles(h, scalars, t)
+def prepares_by_changing(h, scalars, t, total):
+    prepared, scalars = settles(h, scalars, t, total)
     h.pace = prepared.pace
     return h, scalars
 
 
-def prepares_in_float32(h, scalars, t):
-    h, (passed,) = settles(h, scalars, t)
+def prepares_in_float32(h, scalars, t, total):
+    h, (passed,) = settles(h, scalars, t, total)
     return h, (ops.cast(passed, "float32"),)
 
 
-def prepares_what_it_remembers(h, scalars, t, seen=[]):  # noqa: B006 (the mistake under test)
+def prepares_what_it_remembers(h, scalars, t, total, seen=[]):  # noqa: B006 (the mistake under test)
     seen.append(1)
-    h, scalars = settles(h, scalars, t)
+    h, scalars = settles(h, scalars, t, total)
     h.pace = h.pace * len(seen)
     return h, scalars
 
 
-def prepares_for_the_first_lane(h, scalars, t):
-    h, scalars = settles(h, scalars, t)
+def prepares_for_the_first_lane(h, scalars, t, total):
+    h, scalars = settles(h, scalars, t, total)
     h.pace = 0 * h.pace + ops.reshape(h.pace, (-1,))[0]
     return h, scalars
 
