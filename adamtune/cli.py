@@ -342,6 +342,22 @@ def _opened(storage: str | None) -> contextlib.AbstractContextManager[optuna.sto
     return existing(storage)
 
 
+@app.command("optimizers")
+def show_optimizers(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="One of them: equations, pitfalls.")] = None,
+    as_json: _Json = False,
+) -> None:
+    """List the optimizers there are, or show one."""
+    from adamtune import catalogue, optimizers
+
+    rules = [optimizers.get(each) for each in ([name] if name else optimizers.names())]
+    if as_json:
+        found = [catalogue.facts(rule) for rule in rules]
+        _print_json(found[0] if name else found)
+    else:
+        _print(catalogue.page(rules[0]) if name else catalogue.table())
+
+
 @app.command()
 def doctor(storage: _Storage = None, as_json: _Json = False) -> None:
     """Check what adamtune needs on this machine, and say how to mend what is wrong."""

@@ -11,13 +11,13 @@ import pytest
 from typer.testing import CliRunner
 
 import adamtune
-from adamtune import cli
+from adamtune import cli, optimizers
 from adamtune.config import OptimizerConfig
 from adamtune.errors import DataError
 from adamtune.tuning import records, storage
 from adamtune.tuning.records import Stamp
 
-VERBS = ["demo", "tune", "studies", "show", "export", "doctor"]
+VERBS = ["demo", "tune", "studies", "show", "export", "optimizers", "doctor"]
 HEAVY = ["keras", "tensorflow", "optuna", "sklearn", "pandas", "sqlalchemy", "numpy", "rich"]
 ADAM = OptimizerConfig("adam")
 WINNER = OptimizerConfig("adam", learning_rate=0.0123456789)
@@ -485,3 +485,21 @@ def test_an_import_that_ends_the_process_still_gets_its_last_words_out(load):
     ended = load("os.write(2, b'F0000 illegal instruction\\n')\nos.abort()")
     assert ended.returncode == -signal.SIGABRT
     assert "F0000 illegal instruction" in ended.stderr
+
+
+def test_optimizers_are_listed_and_shown(run):
+    listed = run("optimizers")
+    assert listed.exit_code == 0
+    assert all(name in listed.output for name in optimizers.names())
+    page = run("optimizers", "adam").output
+    assert "m = m + (1 - beta_1) (g - m)" in page and "arXiv 1412.6980" in page
+    data = json.loads(run("optimizers", "--json").output)
+    assert [each["name"] for each in data] == optimizers.names()
+    assert json.loads(run("optimizers", "SGD", "--json").output) == data[optimizers.names().index("sgd")]
+    wrong = run("optimizers", "adagard")
+    assert wrong.exit_code == 1 and "Did you mean 'adagrad'?" in wrong.output
+
+
+def test_optimizers_are_shown_without_a_backend(python):
+    loaded = "import sys; from adamtune import catalogue; catalogue.table(); print('keras' in sys.modules)"
+    assert python("-c", loaded).stdout.strip() == "False"

@@ -5,7 +5,8 @@ import pathlib
 
 import numpy as np
 
-from adamtune import OptimizerConfig
+from adamtune import OptimizerConfig, optimizers
+from adamtune.testing.fits import in_catalogue
 
 EXAMPLES = pathlib.Path(__file__).parents[1] / "examples"
 
@@ -35,3 +36,13 @@ def test_config_is_reused_by_other_models(capsys):
     assert OptimizerConfig.from_json(capsys.readouterr().out.splitlines()[0]) == config
     for history in losses:
         assert np.isfinite(history).all() and history[-1] < 0.8 * history[0]
+
+
+def test_own_optimizer_is_tuned_beside_adam():
+    example = load("own_optimizer")
+    with in_catalogue(example.RULE):
+        tuner, losses = example.main(n_trials=8, epochs=3)
+    assert set(tuner.trials_["optimizer"]) == {"adam", "normalised"}
+    assert tuner.n_programs_ == 2
+    assert losses[-1] < 0.5 * losses[0]
+    assert "normalised" not in optimizers.names()

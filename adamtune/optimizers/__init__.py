@@ -1,41 +1,75 @@
 """Every optimizer, one file each: `RULE` in that file is found here by listing the folder.
 
 `adamtune.optimizers.Adam(...)` and its siblings are Keras optimizers with Keras' argument names; they are made from the
-rules when first touched, because that loads Keras. `LearningRate` is the schedule of a config, for these classes.
-`register()` makes them all known to Keras' `load_model`.
+rules when first touched, because that loads Keras. `LearningRate` is the schedule of a config, for these classes, and
+`AveragedWeights` the callback for those that are judged by an average.
+
+Two ways lead in from outside: `register(rule)`, and an entry point of the group "adamtune.optimizers" that names a
+Rule in an installed package. Whatever comes in by either is searched, trained and shown like the rest.
 """
 
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import pkgutil
 import reprlib
+import warnings
+from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 from adamtune.errors import ConfigError, did_you_mean
-from adamtune.optimizers._rule import Rule
+from adamtune.optimizers._rule import Builtin, Place, Rule, own_axes
+
+__all__ = ["Builtin", "Place", "Rule", "get", "names", "own_axes", "register"]
+
+ENTRY_POINTS = "adamtune.optimizers"
 
 
-def _discover() -> dict[str, Rule]:
-    rules = {}
-    for name in sorted(module.name for module in pkgutil.iter_modules(__path__)):
-        if not name.startswith("_"):
-            rule = getattr(importlib.import_module(f"{__name__}.{name}"), "RULE", None)
+@cache
+def _catalogue() -> dict[str, Rule]:
+    """All rules by name, sorted: those of this folder, and those that installed packages offer."""
+    found: dict[str, Rule] = {rule.name: rule for rule in _of_this_folder()}
+    for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
+        # Whatever a package does wrong, the others' optimizers are there.
+        try:
+            _add(found, entry.load(), replace=False)
+        except Exception as error:
+            warnings.warn(f"the optimizer {entry.name!r} of {entry.value!r} is left out: {error}", stacklevel=2)
+    return dict(sorted(found.items()))
+
+
+def _of_this_folder() -> Iterator[Rule]:
+    for module in pkgutil.iter_modules(__path__):
+        if not module.name.startswith("_"):
+            rule = getattr(importlib.import_module(f"{__name__}.{module.name}"), "RULE", None)
             if isinstance(rule, Rule):
-                rules[rule.name] = rule
-    return rules
+                yield rule
 
 
-_RULES = _discover()
+def _add(catalogue: dict[str, Rule], rule: Any, replace: bool) -> None:
+    if not isinstance(rule, Rule):
+        raise ConfigError(f"expected a Rule, got {type(rule).__name__}: see adamtune.optimizers.Rule.")
+    namesake = catalogue.get(rule.name)
+    gives_way = namesake is not None and (namesake == rule or (replace and namesake.class_name == rule.class_name))
+    others = [each for each in catalogue.values() if not (gives_way and each is namesake)]
+    clash = {rule.name, rule.class_name} & {name for each in others for name in (each.name, each.class_name)}
+    if clash:
+        raise ConfigError(
+            f"there is an optimizer {' and '.join(sorted(clash))} already: give the rule another name and class_name, "
+            "or write replace=True to put it in the place of the one that has both."
+        )
+    catalogue[rule.name] = rule
 
 
 def names() -> list[str]:
     """The names of all optimizers, sorted.
 
-    >>> names()
-    ['adam', 'adamw', 'nadam', 'rmsprop', 'sgd']
+    >>> "adam" in names()
+    True
     """
-    return list(_RULES)
+    return list(_catalogue())
 
 
 def get(name: str | Rule) -> Rule:
@@ -48,22 +82,37 @@ def get(name: str | Rule) -> Rule:
     """
     if isinstance(name, Rule):
         return name
-    if isinstance(name, str) and name.lower() in _RULES:
-        return _RULES[name.lower()]
-    near = did_you_mean(name[:50], _RULES) if isinstance(name, str) else ""
+    if isinstance(name, str) and name.lower() in _catalogue():
+        return _catalogue()[name.lower()]
+    near = did_you_mean(name[:50], _catalogue()) if isinstance(name, str) else ""
     raise ConfigError(
-        f"optimizer={reprlib.repr(name)} is unknown.{near} See adamtune.optimizers.names(): {', '.join(_RULES)}."
+        f"optimizer={reprlib.repr(name)} is unknown.{near} See adamtune.optimizers.names(): {', '.join(_catalogue())}."
     )
 
 
-def register() -> list[str]:
-    """Make every class of adamtune's known to Keras, so that `keras.saving.load_model` finds it.
+def register(rule: Rule | None = None, *, replace: bool = False) -> list[str]:
+    """Make every class of adamtune's known to Keras, so that `keras.saving.load_model` finds it; a rule of yours too.
+
+    Parameters
+    ----------
+    rule : Rule, optional
+        An optimizer of your own, which from now on is one of the catalogue: `AdamTuner(optimizer="its_name")`. A
+        process that starts later has to register it again, or find it by an entry point.
+    replace : bool
+        Whether it may take the place of one with the same name and class name.
 
     Returns
     -------
     list of str
         The names under which Keras knows them, such as "adamtune>Adam".
+
+    Raises
+    ------
+    ConfigError
+        When it is no Rule, or its name or class name is taken.
     """
+    if rule is not None:
+        _add(_catalogue(), rule, replace)
     return [f"adamtune>{name}" for name in _keras_classes()]
 
 
@@ -71,23 +120,28 @@ def _keras_classes() -> dict[str, Any]:
     """All of them together: who touches one may load a model that holds another."""
     from adamtune.optimizers import _keras
 
-    classes = {rule.class_name: _keras.keras_class(rule) for rule in _RULES.values()}
+    classes = {rule.class_name: _keras.keras_class(rule) for rule in _catalogue().values()}
     return classes | {"LearningRate": _keras.LearningRate}
 
 
 def _class_names() -> list[str]:
-    return [*(rule.class_name for rule in _RULES.values()), "LearningRate"]
+    return [*(rule.class_name for rule in _catalogue().values()), "LearningRate"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _class_names():
+    # Modules are looked for here too, by the rules themselves while the catalogue is made.
+    if name[:1].isupper() and name in _class_names():
         return _keras_classes()[name]
     if name == "AveragedWeights":
         from adamtune.optimizers import _keras
 
         return _keras.AveragedWeights
+    if name == "from_keras2":
+        from adamtune.optimizers import _keras2
+
+        return _keras2.from_keras2
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_class_names(), "AveragedWeights"])
+    return sorted([*globals(), *_class_names(), "AveragedWeights", "from_keras2"])

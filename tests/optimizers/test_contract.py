@@ -135,6 +135,7 @@ BROKEN = [
     ("test_zero_gradient_leaves_a_fresh_weight", drifts),
     ("test_each_hyper_matters", ignores_memory),
     ("test_lanes_equal_separate_runs", mixes_lanes),
+    ("test_lanes_train_as_fit_does", mixes_lanes),
     ("test_lanes_equal_separate_runs", takes_the_first_step_number),
     ("test_a_lane_of_nan_leaves_its_neighbours_alone", mixes_lanes),
     ("test_reaches_the_minimum_of_a_quadratic", climbs),
@@ -195,6 +196,29 @@ def test_a_broken_preparation_is_found(promise, prepare):
     getattr(RuleTestCase(), promise)(SETTLING, *arguments)
     with pytest.raises(AssertionError):
         getattr(RuleTestCase(), promise)(replace(SETTLING, prepare=prepare), *arguments)
+
+
+@pytest.mark.parametrize(
+    ("promise", "broken"),
+    [
+        ("test_slots_that_are_not_used_change_nothing", {"unused": lambda values: ("last",)}),
+        ("test_keras_class_decays_what_it_is_told_to", {"decays": True}),  # and then does not
+    ],
+)
+def test_a_false_word_about_a_rule_is_found(promise, broken):
+    arguments = [middle(THREE_GRADIENTS)] if "slots" in promise else []
+    getattr(RuleTestCase(), promise)(THREE_GRADIENTS, *arguments)
+    with pytest.raises(AssertionError):
+        getattr(RuleTestCase(), promise)(replace(THREE_GRADIENTS, **broken), *arguments)
+
+
+def branches(g, w, slots, h, t):
+    return three_gradients(g if h.one_minus_memory > 0.5 else 2 * g, w, slots, h, t)
+
+
+def test_a_branch_on_a_hyper_is_found():
+    with pytest.raises(Exception, match=r"(?i)bool|trace"):
+        RuleTestCase().test_hypers_are_values(replace(THREE_GRADIENTS, update=branches), middle(THREE_GRADIENTS))
 
 
 @pytest.mark.parametrize(

@@ -1,22 +1,12 @@
-"""Small tools to try a rule on, and every promise of a `Rule` as tests to inherit.
-
-An optimizer is tested by a subclass with one fixture; each test says in its name what is promised.
-
-    class TestMyRule(RuleTestCase):
-        @pytest.fixture
-        def rule(self):
-            return RULE
-
-Who writes an optimizer of their own, in a file of their own, gets the same tests that adamtune's optimizers pass.
-"""
+"""Every promise of a `Rule`, a test each."""
 # ruff: noqa: D102 (the name of a test says what it promises)
 
 from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,137 +16,12 @@ import pytest
 
 from adamtune.config import OptimizerConfig
 from adamtune.hypers import Hyper, Value
-from adamtune.optimizers import gradients as around
-from adamtune.optimizers import schedules
-from adamtune.optimizers._rule import Place, Rule
+from adamtune.optimizers._rule import Rule
+from adamtune.testing import fits
+from adamtune.testing.paths import Values, carried, compiled_step, empty, first, floatx, path, step
 
-Values = Mapping[str, Value]
 # A number, a bias, a kernel and the kernel of a convolution.
 SHAPES: tuple[tuple[int, ...], ...] = ((), (3,), (2, 3), (2, 3, 3, 4))
-
-
-def carried(
-    rule: Rule, values: Values | Sequence[Values], dtype: str = "float64", rank: int = 0, steps: int | None = None
-) -> SimpleNamespace:
-    """Values as `Rule.update` takes them, as scalars, or with a list of values as arrays of shape (lanes, 1, ..., 1).
-
-    Parameters
-    ----------
-    values : mapping from name to value, or sequence of such
-        What is left out has its default. "schedule" may name one; without it, it is inverse time, whose default is a
-        constant rate.
-    rank : int
-        Number of axes of the weights, lanes included.
-    steps : int, optional
-        Number of updates of the training, for the schedule.
-    """
-    from keras import ops
-
-    lanes = [values] if isinstance(values, Mapping) else values
-    shape = () if isinstance(values, Mapping) else (len(lanes),) + (1,) * (rank - 1)
-    configs = [SimpleNamespace(schedule=lane.get("schedule", "inverse_time"), hypers=lane) for lane in lanes]
-    rows = np.array([rule.row(config, steps) for config in configs])
-    return SimpleNamespace(
-        **{
-            name: ops.reshape(ops.convert_to_tensor(column, dtype=dtype), shape)
-            for name, column in zip(rule.columns, rows.T, strict=True)
-        }
-    )
-
-
-def path(
-    rule: Rule,
-    values: Values | Sequence[Values],
-    gradient: Callable[[Any, int], Any],
-    start: Any,
-    steps: int,
-    dtype: str = "float64",
-) -> np.ndarray:
-    """The weights after each of `steps` updates from `start`, of shape (steps, *start.shape).
-
-    Parameters
-    ----------
-    values : mapping from name to value, or sequence of such
-        Of one run, or of one lane each: then the first axis of `start` is the lanes'.
-    gradient : callable
-        `gradient(w, t)`, called with the weights and t = 1, 2, ...
-    start : array
-    """
-    from keras import ops
-
-    alone = isinstance(values, Mapping)
-    lanes: Sequence[Values] = [values] if isinstance(values, Mapping) else values
-    w = ops.convert_to_tensor(np.asarray(start)[None] if alone else start, dtype=dtype)
-    slots = _empty(rule, w, len(lanes))
-    scalars = tuple(ops.full((len(lanes),), value, dtype=dtype) for _, value in rule.scalars)
-    h = carried(rule, lanes, dtype, rank=1, steps=steps)
-    weights = []
-    for t in range(1, steps + 1):
-        now = ops.full((len(lanes),), float(t), dtype=dtype)
-        h_now = SimpleNamespace(**vars(h) | {"learning_rate": schedules.learning_rate(h, now - 1)})
-        g = ops.convert_to_tensor(gradient(w[0] if alone else w, t), dtype=dtype)
-        g = ops.reshape(g, w.shape) if alone else g
-        w, slots, scalars = _step(rule, h_now, g, w, slots, scalars, now)
-        weights.append(ops.convert_to_numpy(w[0] if alone else w))
-    return np.stack(weights)
-
-
-def _step(rule: Rule, h: SimpleNamespace, g: Any, w: Any, slots: Any, scalars: Any, t: Any) -> tuple[Any, Any, Any]:
-    """All that happens to one weight in a step, in the order of Keras; without lanes the numbers have shape ()."""
-    from keras import ops
-
-    lanes = len(t.shape)
-    if lanes:
-        (g,) = around.clip([g], h)
-    shape = (-1,) + (1,) * (len(w.shape) - 1) if lanes else ()
-
-    def shaped(h: SimpleNamespace) -> SimpleNamespace:
-        return SimpleNamespace(**{name: ops.reshape(number, shape) for name, number in vars(h).items()})
-
-    def total(term: Any, h: SimpleNamespace) -> Any:
-        return ops.sum(term(g, w, tuple(slots), shaped(h)), axis=tuple(range(lanes, len(w.shape))))
-
-    h, scalars = rule.prepare(h, scalars, t, total)
-    h = shaped(h)
-    decayed = w if rule.decays else around.decay(w, h.learning_rate, h.weight_decay)
-    update = rule.update_at(Place("model/layer/kernel", tuple(w.shape[lanes:])))
-    weight, slots = update(g, decayed, tuple(slots), h, ops.reshape(t, shape))
-    return weight, slots, scalars
-
-
-def _empty(rule: Rule, w: Any, n_lanes: int | None = None) -> tuple[Any, ...]:
-    """The slots of a weight before its first step."""
-    from keras import ops
-
-    lanes = () if n_lanes is None else (n_lanes,)
-    shapes = rule.slot_shapes(tuple(w.shape)[len(lanes) :])
-    return tuple(ops.zeros((*lanes, *shape), w.dtype) for shape in shapes)
-
-
-def _first(rule: Rule, dtype: str) -> tuple[Any, ...]:
-    """The rule's scalars before the first step of one run."""
-    from keras import ops
-
-    return tuple(ops.convert_to_tensor(value, dtype=dtype) for _, value in rule.scalars)
-
-
-def three_steps(optimizer: str, **hypers: Any) -> list[float]:
-    """The first three weights on 0.5 * w**2 from w = 1 (the gradient is w), in float64."""
-    config = OptimizerConfig(optimizer, **hypers)
-    return [float(w) for w in path(config.rule, config.hypers, lambda w, t: w, 1.0, steps=3)]
-
-
-@contextmanager
-def floatx(dtype: str) -> Iterator[None]:
-    """Keras' default float type for a while: a `keras.optimizers` class keeps its learning rate in it."""
-    import keras
-
-    before = keras.config.floatx()
-    keras.config.set_floatx(dtype)
-    try:
-        yield
-    finally:
-        keras.config.set_floatx(before)
 
 
 def defaults(rule: Rule) -> dict[str, Value]:
@@ -237,8 +102,8 @@ class RuleTestCase:
         h = carried(rule, {}, dtype)
         for shape in SHAPES:
             w = ops.ones(shape, dtype)
-            slots = _empty(rule, w)
-            weight, slots, scalars = _step(rule, h, 0.5 * w, w, slots, _first(rule, dtype), ops.ones((), dtype))
+            slots = empty(rule, w)
+            weight, slots, scalars = step(rule, h, 0.5 * w, w, slots, first(rule, dtype), ops.ones((), dtype))
             names = ("weight", *rule.slots, *(name for name, _ in rule.scalars))
             shapes = (shape, *rule.slot_shapes(shape), *(() for _ in rule.scalars))
             for what, wanted, array in zip(names, shapes, (weight, *slots, *scalars), strict=True):
@@ -258,7 +123,7 @@ class RuleTestCase:
         t = ops.convert_to_tensor(3.0, dtype="float64")
         results = []
         for _ in range(2):
-            ready, scalars = rule.prepare(h, _first(rule, "float64"), t, lambda term, h: ops.sum(term(*terms, h)))
+            ready, scalars = rule.prepare(h, first(rule, "float64"), t, lambda term, h: ops.sum(term(*terms, h)))
             assert _same(vars(h), names), "prepare changed the hypers"
             given = dict(vars(ready))
             weight, slots = rule.update(*terms, ready, t)
@@ -285,6 +150,43 @@ class RuleTestCase:
             assert change > 1e-7, (
                 f"{hyper.name}={lanes[lane][hyper.name]} instead of {lively[hyper.name]} changes nothing"
             )
+
+    def test_hypers_are_values(self, rule: Rule, lively: Values) -> None:
+        # Lanes with other numbers, schedules and flags go through what was compiled for the first.
+        from keras import ops
+
+        traced = []
+
+        def traces(h: SimpleNamespace, scalars: Any, t: Any, total: Any) -> Any:
+            traced.append(t)
+            return rule.prepare(h, scalars, t, total)
+
+        update = compiled_step(replace(rule, prepare=traces))
+        w = ops.ones((1, 2, 3), "float64")
+        arrays = (w, w, empty(rule, w, 1), tuple(ops.reshape(value, (1,)) for value in first(rule, "float64")))
+        others = [{**lively, hyper.name: _other(hyper)} for hyper in rule.hypers]
+        for values in _choices({}, lively, *others, {"schedule": "cosine", "clipnorm": 1.0, "weight_decay": 0.1}):
+            h = carried(rule, [values], rank=1, steps=10)
+            update(vars(h), *arrays, ops.ones((1,), "float64"))
+        assert len(traced) == 1
+
+    def test_slots_that_are_not_used_change_nothing(self, rule: Rule, lively: Values) -> None:
+        from keras import ops
+
+        w, g = (ops.convert_to_tensor(np.random.default_rng(seed).normal(size=(2, 3))) for seed in (0, 1))
+        flags = [{**lively, hyper.name: not hyper.default} for hyper in rule.hypers if hyper.scale == "flag"]
+        for values in ({}, lively, *flags):
+            unused = rule.unused({**defaults(rule), **values})
+            assert set(unused) <= set(rule.slots) - {rule.averaged}
+            clean = empty(rule, w)
+            dirty = [slot + 5.0 if name in unused else slot for name, slot in zip(rule.slots, clean, strict=True)]
+            h, t = carried(rule, values), ops.ones((), "float64")
+            (one, slots, _), (other, others, _) = (
+                step(rule, h, g, w, each, first(rule, "float64"), t) for each in (clean, dirty)
+            )
+            np.testing.assert_array_equal(one, other)
+            for name, slot, same in zip(rule.slots, slots, others, strict=True):
+                assert name in unused or np.array_equal(slot, same), name
 
     def test_both_ends_of_a_search_stay_finite(self, rule: Rule) -> None:
         # On log(cosh(w)), whose gradient is bounded: what blows up here blows up by itself.
@@ -324,7 +226,7 @@ class RuleTestCase:
             h = carried(rule, lanes, rank=1)
             for k, g in enumerate(gradients):
                 g = ops.broadcast_to(ops.convert_to_tensor(g), w.shape)
-                w, slots, scalars = _step(rule, h, g, w, slots, scalars, ages + (k + 1))
+                w, slots, scalars = step(rule, h, g, w, slots, scalars, ages + (k + 1))
             for lane, (_, end) in enumerate(runs):
                 for array, alone in zip((w, *slots, *scalars), end, strict=True):
                     np.testing.assert_allclose(array[lane], alone, rtol=1e-12, atol=1e-15, err_msg=f"{lanes[lane]}")
@@ -336,11 +238,11 @@ class RuleTestCase:
 
         h = carried(rule, values)
         start = ops.ones(gradients.shape[1:], "float64")
-        seen: list[tuple[Any, ...]] = [(start, *_empty(rule, start), *_first(rule, "float64"))]
+        seen: list[tuple[Any, ...]] = [(start, *empty(rule, start), *first(rule, "float64"))]
         for t, g in enumerate([*gradients[:1].repeat(age, axis=0), *gradients], start=1):
             w, slots, scalars = RuleTestCase._parts(rule, seen[-1])
             now = ops.convert_to_tensor(float(t), dtype="float64")
-            weight, slots, scalars = _step(rule, h, ops.convert_to_tensor(g), w, slots, scalars, now)
+            weight, slots, scalars = step(rule, h, ops.convert_to_tensor(g), w, slots, scalars, now)
             seen.append((weight, *slots, *scalars))
         return [seen[age], seen[-1]]
 
@@ -348,6 +250,22 @@ class RuleTestCase:
     def _parts(rule: Rule, arrays: Sequence[Any]) -> tuple[Any, tuple[Any, ...], tuple[Any, ...]]:
         n_slots = len(rule.slots)
         return arrays[0], tuple(arrays[1 : 1 + n_slots]), tuple(arrays[1 + n_slots :])
+
+    def test_lanes_train_as_fit_does(self, rule: Rule, lively: Values) -> None:
+        around = {"schedule": "cosine", "warmup": 0.2, "clipnorm": 0.1, "weight_decay": 0.1}
+        with floatx("float64"), fits.in_catalogue(rule):
+            configs = [OptimizerConfig(rule.name, **each) for each in _choices({}, lively, {**lively, **around})]
+            apart = fits.furthest(configs, "stacked", "looped")
+        assert max(apart.values()) < 1e-9, apart
+
+    def test_lanes_accumulate_and_average_as_fit_does(self, rule: Rule, lively: Values) -> None:
+        options: dict[str, Any] = {"gradient_accumulation_steps": 2}
+        if not rule.averaged:  # which would be two averages
+            options |= {"use_ema": True, "ema_momentum": 0.5, "ema_overwrite_frequency": 3}
+        with floatx("float64"), fits.in_catalogue(rule):
+            configs = [OptimizerConfig(rule.name, **each) for each in _choices(options, {**lively, **options})]
+            apart = fits.furthest(configs, "stacked")
+        assert apart["stacked"] < 1e-9, apart
 
     def test_a_lane_of_nan_leaves_its_neighbours_alone(self, rule: Rule, lively: Values) -> None:
         lanes = [dict(lively), {}, dict(lively)]
@@ -410,6 +328,51 @@ class RuleTestCase:
                 assert type(again) is type(made)
                 assert again.get_config() == config
 
+    def test_keras_class_decays_what_it_is_told_to(self, rule: Rule) -> None:
+        import keras
+
+        optimizer = _keras_class(rule)(learning_rate=0.1, weight_decay=0.5)
+        optimizer.exclude_from_weight_decay(var_names=["bias"])
+        variables = [keras.Variable(np.ones(2), name=name) for name in ("kernel", "bias")]
+        optimizer.apply([keras.ops.zeros(2)] * 2, variables)
+        kernel, bias = (variable.numpy() for variable in variables)
+        assert np.array_equal(bias, np.ones(2)) and (kernel < 1).all()
+
+    def test_a_mixed_precision_model_learns(self, rule: Rule) -> None:
+        import keras
+
+        x = np.random.default_rng(5).normal(size=(32, 4)).astype("float32")
+        keras.utils.set_random_seed(0)
+        before = keras.config.dtype_policy()
+        keras.config.set_dtype_policy("mixed_float16")
+        try:
+            model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(8, "tanh"), keras.layers.Dense(2)])
+            model.compile(optimizer=_keras_class(rule)(), loss="mse", run_eagerly=True)
+            start = model.get_weights()
+            losses = model.fit(x, x[:, :2], epochs=4, verbose=0).history["loss"]
+        finally:
+            keras.config.set_dtype_policy(before)
+        assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
+        assert np.isfinite(losses).all() and losses[-1] < losses[0]
+        assert all(weight.dtype == np.float32 for weight in start)
+
+    def test_what_is_judged_is_kept(self, rule: Rule, lively: Values, tmp_path: Path) -> None:
+        # After `fit` the model holds what was judged, and so does the file of it.
+        import keras
+
+        from adamtune.optimizers import AveragedWeights
+
+        x, y = np.random.default_rng(6).normal(size=(2, 8, 2)).astype("float32")
+        model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
+        model.compile(optimizer=_keras_class(rule)(**lively), loss="mse", run_eagerly=True)
+        fit = model.fit(x, y, epochs=3, verbose=0, validation_data=(x, y), callbacks=[AveragedWeights()])
+        assert model.evaluate(x, y, verbose=0) == pytest.approx(fit.history["val_loss"][-1], rel=1e-6)
+        for variable, average in model.optimizer.averages():
+            np.testing.assert_array_equal(variable, average)
+        assert bool(model.optimizer.averages()) == (rule.averaged is not None)
+        model.save(tmp_path / "model.keras")
+        np.testing.assert_array_equal(keras.saving.load_model(tmp_path / "model.keras").predict(x), model.predict(x))
+
     def test_a_sparse_gradient_counts_as_a_dense_one(self, rule: Rule) -> None:
         import keras
 
@@ -449,6 +412,10 @@ class RuleTestCase:
             each.train_on_batch(x, y)
         for one, other in zip(model.get_weights(), loaded.get_weights(), strict=True):
             np.testing.assert_array_equal(one, other)
+
+
+def _choices(*given: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [dict(each) for each in given]
 
 
 def _same(some: Mapping[str, Any], others: Mapping[str, Any]) -> bool:

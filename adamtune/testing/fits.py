@@ -1,0 +1,103 @@
+"""A small training, through lanes and through `model.fit`: both have to be the same for every rule."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from adamtune import optimizers
+from adamtune.config import OptimizerConfig
+from adamtune.optimizers import Rule
+
+_ROWS, _BATCH, _EPOCHS, _SEED = 45, 8, 3, 7  # 36 rows train: four batches of 8 and one of 4
+
+
+@contextmanager
+def in_catalogue(rule: Rule) -> Iterator[None]:
+    """The rule among all others for a while, where it is not one of them."""
+    catalogue = optimizers._catalogue()
+    before = dict(catalogue)
+    optimizers.register(rule, replace=True)
+    try:
+        yield
+    finally:
+        catalogue.clear()
+        catalogue.update(before)
+
+
+def furthest(configs: Sequence[OptimizerConfig], *strategies: str) -> dict[str, float]:
+    """How far lanes that train these configs together are from each config alone through `model.fit`, by strategy.
+
+    The largest difference of losses and weights after each of three epochs, relative to the largest number of its
+    array. All configs are of one rule; one program trains them all.
+    """
+    import keras
+
+    from adamtune.engine import Programs, plan
+    from adamtune.engine.one_by_one import OneByOne
+    from adamtune.engine.program import Structure
+
+    task, stream = _task()
+    structure = Structure.needed(
+        {name for config in configs for name in config.hypers}, [config.options for config in configs], False
+    )
+    alone = []
+    for config in configs:
+        # XLA takes seconds to compile each small training. JAX cannot do without.
+        engine = OneByOne(task, task.build(_SEED), stream, "never", jit_compile=keras.backend.backend() == "jax")
+        engine.load({0: config})
+        alone.append([_epoch(engine, [0])[0] for _ in range(_EPOCHS)])
+    found = {}
+    for strategy in strategies:
+        seats = plan.Plan(strategy, len(configs), len(configs), "", "CPU")
+        lanes = Programs(task, seats, [stream], structure, task.build(_SEED))(configs[0].optimizer)
+        lanes.load(dict(enumerate(configs)))
+        together = [_epoch(lanes, range(len(configs))) for _ in range(_EPOCHS)]
+        found[strategy] = max(
+            _apart(one, other)
+            for lane, epochs in enumerate(alone)
+            for epoch, arrays in enumerate(epochs)
+            for one, other in zip(together[epoch][lane], arrays, strict=True)
+        )
+    return found
+
+
+def _apart(one: np.ndarray, other: np.ndarray) -> float:
+    """Relative to the largest number; infinite where one of the two is not finite."""
+    difference = float(np.abs(one - other).max() / max(np.abs(other).max(), 1e-3))
+    return difference if np.isfinite(difference) else np.inf
+
+
+def _epoch(engine: Any, lanes: Sequence[int]) -> list[list[np.ndarray]]:
+    """After one more epoch, each lane's losses and weights."""
+    engine.tick()
+    return [
+        [np.array([report.train_loss, report.val_loss]), *engine.weights(lane)]
+        for lane, report in zip(lanes, engine.reports(), strict=True)
+    ]
+
+
+def _task() -> Any:
+    """Three classes by two smooth hidden layers, in Keras' float type."""
+    import keras
+
+    from adamtune.engine.stream import Stream
+    from adamtune.tasks import data, networks, splits, task
+
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(_ROWS, 4))
+    y = (x @ rng.normal(size=(4, 3))).argmax(axis=1)
+    rows = data.prepare(x, y, floatx=keras.config.floatx())
+    split = splits.split(rows, 0.2, _SEED)
+
+    def network(x: Any, y: Any) -> Any:
+        hidden = [keras.layers.Dense(width, activation="tanh") for width in (5, 4)]
+        return keras.Sequential([keras.Input((4,)), *hidden, keras.layers.Dense(3)])
+
+    build = networks.builder(network, x, y, rows, split.train)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    made = task.Task("small", rows, lambda _: split, build, loss, None, "val_loss", "minimize", _EPOCHS, _BATCH)
+    return made, Stream(_SEED, split)
