@@ -9,10 +9,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from adamtune import presets
     from adamtune.config import OptimizerConfig
     from adamtune.tuner import AdamTuner, AdamTunerClassifier, AdamTunerRegressor
 
-__all__ = ["AdamTuner", "AdamTunerClassifier", "AdamTunerRegressor", "OptimizerConfig"]
+__all__ = ["AdamTuner", "AdamTunerClassifier", "AdamTunerRegressor", "OptimizerConfig", "presets"]
 
 _HOMES = {
     "AdamTuner": "tuner",
@@ -25,6 +26,8 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    if name == "presets":
+        return importlib.import_module(f"{__name__}.presets")
     if name == "__version__":
         return importlib.import_module("importlib.metadata").version(__name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
