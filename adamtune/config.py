@@ -297,6 +297,52 @@ class OptimizerConfig:
         owner = "adamtune.optimizers" if ours else "keras.optimizers"
         return f"{owner}.{self._class_name(ours)}({', '.join(_arguments(code))})"
 
+    def to_torch(self, params: Any) -> Any:
+        """A fresh `torch.optim.Optimizer` that computes the same updates, for a training in PyTorch.
+
+        Parameters
+        ----------
+        params : iterable
+            The weights, as every class of `torch.optim` takes them: `model.parameters()`, or groups.
+
+        Returns
+        -------
+        torch.optim.Optimizer
+
+        Raises
+        ------
+        ConfigError
+            Where no class of PyTorch computes the same, with the reason and what to write instead: its conventions
+            differ from those of Keras. And when PyTorch is not installed.
+        """
+        from adamtune.optimizers import _torch
+
+        return _torch.optimizer(self.rule, self, self.options, params)
+
+    def to_optax(self, steps: int | None = None) -> Any:
+        """An `optax.GradientTransformation` that computes the same updates, schedule included, for a training in JAX.
+
+        Parameters
+        ----------
+        steps : int, optional
+            As for `to_keras`.
+
+        Returns
+        -------
+        optax.GradientTransformation
+            Give its `update` the weights as the third argument. That of a Lookahead takes pairs of weights,
+            `optax.LookaheadParams.init_synced(params)`, as every `optax.lookahead` does.
+
+        Raises
+        ------
+        ConfigError
+            Where nothing in optax computes the same, with the reason and what to write instead; when the schedule needs
+            `steps` and there are none; and when optax is not installed.
+        """
+        from adamtune.optimizers import _optax
+
+        return _optax.transformation(self.rule, self, self.options, self._steps(steps))
+
     def _class_name(self, ours: bool) -> str:
         return self.rule.class_name if ours or self.rule.builtin is None else self.rule.builtin.class_name
 

@@ -60,7 +60,7 @@ class RuleOptimizer(keras.optimizers.Optimizer):
         for name, value in values.items():
             if name not in _BASE:
                 setattr(self, name, value)
-        self._derived = SimpleNamespace()
+        self._ready = SimpleNamespace()  # the hypers of a step, as the rule has prepared them
 
     def build(self, variables: list[Any]) -> None:
         """Create the rule's slots, one zero array per slot and variable, and its scalars."""
@@ -134,14 +134,12 @@ class RuleOptimizer(keras.optimizers.Optimizer):
             arrays = [self._arrays(g, variable, self._get_variable_index(variable)) for g, variable in pairs]
             return sum(ops.cast(ops.sum(term(*each, h)), dtype) for each in arrays)
 
-        prepared, after = self.rule.prepare(h, before, ops.cast(self.iterations + 1, dtype), total)
+        self._ready, after = self.rule.prepare(h, before, ops.cast(self.iterations + 1, dtype), total)
         for scalar, value in zip(self._scalars, after, strict=True):
             self.assign(scalar, value)
-        own = vars(h)
-        self._derived = SimpleNamespace(**{k: v for k, v in vars(prepared).items() if v is not own.get(k)})
         super()._backend_update_step(grads, trainable_variables, learning_rate)
-        # They may belong to a graph that ends here.
-        self._derived = SimpleNamespace()
+        # It may belong to a graph that ends here.
+        self._ready = SimpleNamespace()
 
     def _apply_weight_decay(self, variables: Any) -> None:
         if not self.rule.decays:
@@ -151,8 +149,8 @@ class RuleOptimizer(keras.optimizers.Optimizer):
         """One step of the rule for one variable; Keras calls it."""
         dtype = variable.dtype
         index = self._get_variable_index(variable)
-        derived = {name: ops.cast(value, dtype) for name, value in vars(self._derived).items()}
-        h = SimpleNamespace(**vars(self._hypers(learning_rate, dtype)) | self._decay(index, dtype) | derived)
+        ready = {name: ops.cast(value, dtype) for name, value in vars(self._ready).items()}
+        h = SimpleNamespace(**ready, **self._decay(index, dtype))
         arrays = self._arrays(gradient, variable, index)
         weight, slots = self._updates[index](*arrays, h, ops.cast(self.iterations + 1, dtype))
         for slot, value in zip(self._slots[index], slots, strict=True):
@@ -160,8 +158,8 @@ class RuleOptimizer(keras.optimizers.Optimizer):
                 self.assign(slot, value)
         self.assign(variable, weight)
 
-    def averages(self) -> list[tuple[Any, Any]]:
-        """Pairs of a weight and what it is judged, kept and predicted with, where the rule says they differ.
+    def averages(self) -> list[tuple[Any, np.ndarray]]:
+        """Pairs of a variable and the value it is judged, kept and predicted with, where the rule says they differ.
 
         There are none before the first update.
         """
@@ -169,7 +167,8 @@ class RuleOptimizer(keras.optimizers.Optimizer):
             return []
         place = self.rule.slots.index(self.rule.averaged)
         pairs = zip(self._trainable_variables, self._slots, strict=True)
-        return [(variable, slots[place]) for variable, slots in pairs if slots]
+        # As numpy: JAX would share the array between variable and slot, and a step gives the memory of one away.
+        return [(variable, ops.convert_to_numpy(slots[place])) for variable, slots in pairs if slots]
 
     def finalize_variable_values(self, var_list: Any) -> None:
         """At the end of `fit`: put what the rule, or Keras' moving average, has averaged in the weights' place."""
@@ -219,7 +218,7 @@ class AveragedWeights(keras.callbacks.Callback):
         optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
         if not self._swapped and isinstance(optimizer, RuleOptimizer):
             for variable, average in optimizer.averages():
-                self._swapped.append((variable, *map(ops.convert_to_numpy, (variable, average))))
+                self._swapped.append((variable, ops.convert_to_numpy(variable), average))
                 variable.assign(average)
 
     def _swap_out(self) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 from adamtune.hypers import Value
@@ -22,9 +23,28 @@ def bias_correction(one_minus_beta: Any, t: Any) -> Any:
     return -ops.expm1(t * ops.log1p(-one_minus_beta))
 
 
-def too_near_one(values: Mapping[str, Value], class_name: str) -> str:
-    """Why a class of Keras, which keeps its betas in float32, computes something else for these values, or ""."""
-    nearest = min(1 - values["beta_1"], 1 - values["beta_2"])
+def moments(g: Any, m: Any, v: Any, h: SimpleNamespace) -> tuple[Any, Any]:
+    """Adam's two moments after one more gradient: moving averages of it and of its square."""
+    return m + h.one_minus_beta_1 * (g - m), v + h.one_minus_beta_2 * (g * g - v)
+
+
+def corrected_rate(h: SimpleNamespace, t: Any) -> tuple[Any, Any]:
+    """The learning rate with Adam's two bias corrections in it, and the root of that of v: once a step for all weights.
+
+    lr m_hat / (sqrt(v_hat) + epsilon) is rate m / (sqrt(v) + root epsilon), which is how a rule writes Algorithm 1 of
+    Kingma & Ba 2015, arXiv 1412.6980, without correcting a moment. An epsilon that is added before the correction goes
+    without the root.
+    """
+    root = ops.sqrt(bias_correction(h.one_minus_beta_2, t))
+    return h.learning_rate * root / bias_correction(h.one_minus_beta_1, t), root
+
+
+def too_near_one(values: Mapping[str, Value], class_name: str, corrected: Sequence[str] = ("beta_1", "beta_2")) -> str:
+    """Why a class of Keras, which keeps its betas in float32, computes something else for these values, or "".
+
+    `corrected` names the betas whose moments the class corrects.
+    """
+    nearest = min(1 - values[beta] for beta in corrected)
     if nearest < _NEAREST_BETA:
         return f"a beta of 1 - {nearest:.1e} loses its bias correction in keras.optimizers.{class_name}'s float32"
     return ""

@@ -23,13 +23,12 @@ from dataclasses import replace
 
 from adamtune.hypers import Value
 from adamtune.optimizers import adam, gradients
-from adamtune.optimizers._moments import too_near_one
-from adamtune.optimizers._rule import Builtin, Rule
+from adamtune.optimizers._rule import Builtin, Rule, without
 
 
 def unlike_builtin(values: Mapping[str, Value]) -> str:
     """Why keras.optimizers.AdamW would compute something else for these values."""
-    return too_near_one(values, "AdamW")
+    return adam.unlike_builtin(values, "AdamW")
 
 
 _LEARNING_RATE, *_OTHERS = adam.RULE.hypers
@@ -46,6 +45,6 @@ RULE = Rule(
     slots=adam.RULE.slots,
     update=adam.update,
     prepare=adam.prepare,
-    builtin=Builtin("AdamW", unlike_builtin),
+    builtin=Builtin("AdamW", unlike_builtin, without(*adam.NOT_IN_KERAS)),
     unused=adam.RULE.unused,
 )

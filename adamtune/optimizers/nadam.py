@@ -26,7 +26,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from adamtune.hypers import Value, fraction, positive
-from adamtune.optimizers._moments import bias_correction, too_near_one
+from adamtune.optimizers._moments import bias_correction, moments, too_near_one
 from adamtune.optimizers._ops import ops
 from adamtune.optimizers._rule import Builtin, Rule, Scalars, Slots, Total, without
 
@@ -46,8 +46,7 @@ def prepare(h: SimpleNamespace, scalars: Scalars, t: Any, total: Total) -> tuple
 def update(g: Any, w: Any, slots: Slots, h: SimpleNamespace, t: Any) -> tuple[Any, Slots]:
     """One step of Nadam."""
     m, v = slots
-    m = m + h.one_minus_beta_1 * (g - m)
-    v = v + h.one_minus_beta_2 * (g * g - v)
+    m, v = moments(g, m, v, h)
     ahead = h.next_mu * m / (1 - h.mu_product * h.next_mu)
     m_hat = ahead + (1 - h.mu) * g / (1 - h.mu_product)
     v_hat = v / bias_correction(h.one_minus_beta_2, t)

@@ -1,18 +1,20 @@
 """RMSprop: the gradient divided by the root of its recent mean square; with momentum, and centered as a mask.
 
 Tieleman & Hinton 2012, "Neural Networks for Machine Learning", lecture 6.5; centered and with momentum: Graves 2013,
-"Generating Sequences With Recurrent Neural Networks", arXiv 1308.0850, equations 38 to 41, which is also how Keras
-writes it: epsilon inside the root, the learning rate inside the momentum:
+"Generating Sequences With Recurrent Neural Networks", arXiv 1308.0850, equations 38 to 41, which is also how Keras,
+TensorFlow and optax write it: epsilon inside the root, the learning rate inside the momentum:
 
     v = rho v + (1 - rho) g^2
     a = rho a + (1 - rho) g
     d = v                           (centered: v - a^2)
-    u = momentum u + lr g / sqrt(d + epsilon)
+    u = momentum u + lr g / sqrt(d + epsilon)           (epsilon_outside_root: lr g / (sqrt(d) + epsilon))
     w = w - u
 
 Inside the root an epsilon of 1e-7 is a floor of 3e-4; in Keras 2 and PyTorch, where it stands outside, it is one of
-1e-7. There is no bias correction: the first step has the length lr / sqrt(1 - rho). v - a^2 is no less than 0 but for
-rounding, and is taken as 0 then (Keras takes the root of what rounding left, NaN where epsilon does not cover it).
+1e-7. (PyTorch also has the learning rate outside the momentum, which differs where the rate changes.) There is no bias
+correction: the first step has the length lr / sqrt(1 - rho). v - a^2 is no less than 0 but for rounding, and is taken
+as 0 then (Keras takes the root of what rounding left, NaN where epsilon does not cover it). Where root and epsilon are
+both 0 the gradient is divided by 1, so that a gradient of 0 makes no NaN.
 
 >>> from adamtune.testing import three_steps  # on 0.5 * w**2 from w = 1: the first step is 0.01 / sqrt(0.1)
 >>> [round(w, 4) for w in three_steps("rmsprop", learning_rate=0.01)]
@@ -26,8 +28,9 @@ from types import SimpleNamespace
 from typing import Any
 
 from adamtune.hypers import Value, flag, fraction, positive
+from adamtune.optimizers import adagrad
 from adamtune.optimizers._ops import ops
-from adamtune.optimizers._rule import Builtin, Rule, Slots
+from adamtune.optimizers._rule import Builtin, Rule, Slots, without
 
 
 def update(g: Any, w: Any, slots: Slots, h: SimpleNamespace, t: Any) -> tuple[Any, Slots]:
@@ -39,7 +42,7 @@ def update(g: Any, w: Any, slots: Slots, h: SimpleNamespace, t: Any) -> tuple[An
     a = rho * a + h.one_minus_rho * g
     # `maximum` hands a NaN on.
     d = ops.where(h.centered > 0, ops.maximum(v - a * a, 0), v)
-    u = (1 - h.one_minus_momentum) * u + h.learning_rate * g / ops.sqrt(d + h.epsilon)
+    u = (1 - h.one_minus_momentum) * u + h.learning_rate * adagrad.divided(g, d, h)
     return w - u, (v, a, u)
 
 
@@ -47,6 +50,15 @@ def unused(values: Mapping[str, Value]) -> list[str]:
     """The mean gradient serves the centered form alone, the last step the momentum."""
     needs = {"average_gradient": values["centered"], "momentum": values["momentum"]}
     return [slot for slot, needed in needs.items() if not needed]
+
+
+def unlike_builtin(values: Mapping[str, Value]) -> str:
+    """Why keras.optimizers.RMSprop would compute something else for these values."""
+    if values["epsilon_outside_root"]:
+        return "keras.optimizers.RMSprop adds epsilon under the root, not to it"
+    if not values["epsilon"]:
+        return "keras.optimizers.RMSprop divides 0 by 0 where epsilon and all gradients so far are 0"
+    return ""
 
 
 RULE = Rule(
@@ -61,13 +73,13 @@ RULE = Rule(
         positive("learning_rate", 1e-3, low=1e-5, high=1e-1, tier=1, meaning="length of a step"),
         fraction("rho", 0.9, low=1e-3, high=0.5, tier=2, meaning="memory of the gradient's square"),
         fraction("momentum", 0.0, low=1e-2, high=1.0, tier=3, meaning="share of the last step kept"),
-        positive(
-            "epsilon", 1e-7, low=1e-10, high=1e-1, tier=3, meaning="floor under the root, inside of it", zero=True
-        ),
+        positive("epsilon", 1e-7, low=1e-10, high=1e-1, tier=3, meaning="floor under the root", zero=True),
         flag("centered", tier=3, meaning="divide by the gradient's spread, not by its size"),
+        adagrad.EPSILON_OUTSIDE_ROOT,
     ),
     slots=("velocity", "average_gradient", "momentum"),
     update=update,
-    builtin=Builtin("RMSprop"),
+    prepare=adagrad.prepare,
+    builtin=Builtin("RMSprop", unlike_builtin, without("epsilon_outside_root")),
     unused=unused,
 )

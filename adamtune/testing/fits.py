@@ -94,7 +94,7 @@ def _task() -> Any:
     split = splits.split(rows, 0.2, _SEED)
 
     def network(x: Any, y: Any) -> Any:
-        hidden = [keras.layers.Dense(width, activation="tanh") for width in (5, 4)]
+        hidden = [keras.layers.Dense(width, activation="sigmoid") for width in (5, 4)]
         return keras.Sequential([keras.Input((4,)), *hidden, keras.layers.Dense(3)])
 
     build = networks.builder(network, x, y, rows, split.train)

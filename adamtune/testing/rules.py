@@ -142,7 +142,7 @@ class RuleTestCase:
 
     def test_each_hyper_matters(self, rule: Rule, lively: Values) -> None:
         lanes = [dict(lively), *({**lively, hyper.name: _other(hyper)} for hyper in rule.hypers)]
-        gradients = _fading(0, 20, (1, 3))
+        gradients = _fading(0, 20, (1, 3)) * [1, 1e-3, 1e-6]  # some are small beside any floor
         weights = path(rule, lanes, lambda w, t: 0 * w + gradients[t - 1], np.ones((len(lanes), 3)), steps=20)
         moved = np.abs(weights[:, 0] - 1).max()
         for lane, hyper in enumerate(rule.hypers, start=1):

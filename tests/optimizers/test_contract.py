@@ -17,10 +17,18 @@ from adamtune.optimizers._rule import Rule
 from adamtune.testing import RuleTestCase, middle
 
 
+# Where a hyper does nothing in the middle of what is searched: Adafactor's floors lie far below what they hold up.
+LIVELY = {"adafactor": {"epsilon_1": 1e-3, "epsilon_2": 1.5, "learning_rate": 0.3}}
+
+
 class TestEveryRule(RuleTestCase):
     @pytest.fixture(params=optimizers.names())
     def rule(self, request):
         return optimizers.get(request.param)
+
+    @pytest.fixture
+    def lively(self, rule):
+        return middle(rule) | LIVELY.get(rule.name, {})
 
 
 def three_gradients(g, w, slots, h, t):

@@ -4,7 +4,8 @@ import numpy as np
 
 from tests.optimizers.papers import adam
 
-VALUES = [{"weight_decay": decay} | values for decay, values in zip((4e-3, 1.0, 0.0, 0.3), adam.VALUES, strict=True)]
+DECAYS = (4e-3, 1.0, 0.0, 0.3, 0.1, 4e-3, 0.0, 1.0)
+VALUES = [{"weight_decay": decay} | values for decay, values in zip(DECAYS, adam.VALUES, strict=True)]
 # The weight is rounded twice a step: after the decay and after Adam's step.
 FLOAT32 = 3e-6
 
