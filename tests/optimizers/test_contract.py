@@ -16,7 +16,9 @@ from adamtune.hypers import fraction, positive
 from adamtune.optimizers._rule import Rule
 from adamtune.testing import RuleTestCase, middle
 
-
+RULES = [optimizers.get(name) for name in optimizers.names()]
+# Values at which Keras has a class that computes the same, where the defaults are none.
+BUILTIN = {"nadam": {"schedule_decay": 1.0}, "adafactor": {"epsilon_1": 1e-15}}
 # Where a hyper does nothing in the middle of what is searched: Adafactor's floors lie far below what they hold up.
 LIVELY = {"adafactor": {"epsilon_1": 1e-3, "epsilon_2": 1.5, "learning_rate": 0.3}}
 
@@ -244,6 +246,7 @@ def test_a_broken_hyper_is_found(promise, hyper):
 
 
 LOADER = """
+import pathlib
 import sys
 import numpy as np
 import keras
@@ -252,10 +255,10 @@ for folder, is_ours in ((sys.argv[1], False), (sys.argv[2], True)):
     if is_ours:
         from adamtune import optimizers
         optimizers.register()
-    for name in sys.argv[3:]:
-        model = keras.saving.load_model(f"{folder}/{name}.keras")
+    for path in sorted(pathlib.Path(folder).glob("*.keras")):
+        model = keras.saving.load_model(path)
         model.train_on_batch(np.eye(4, 2), np.ones((4, 1)))
-        np.savez(f"{folder}/{name}.npz", *model.get_weights(), *model.optimizer.variables)
+        np.savez(path.with_suffix(".npz"), *model.get_weights(), *model.optimizer.variables)
         assert is_ours or "adamtune" not in sys.modules
 """
 
@@ -263,20 +266,26 @@ for folder, is_ours in ((sys.argv[1], False), (sys.argv[2], True)):
 def test_a_fresh_process_loads_saved_models(tmp_path):
     # Those with Keras' classes without adamtune, those with ours after register() alone; slots and schedule included.
     models = {}
-    cosine = {"schedule": "cosine", "warmup": 0.2, "found": Found(1, 4, 20), "clipnorm": 1.0, "use_ema": True}
+    cosine = {"schedule": "cosine", "warmup": 0.2, "found": Found(1, 4, 20), "clipnorm": 1.0}
     for builtin, hypers in (("auto", {"decay": 0.1}), ("never", cosine)):
         (tmp_path / builtin).mkdir()
         for name in optimizers.names():
-            like_keras = {"schedule_decay": 1.0} if name == "nadam" else {}
-            model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
-            optimizer = OptimizerConfig(name, **hypers, **like_keras).to_keras(builtin=builtin)
+            averages = optimizers.get(name).averaged
+            config = OptimizerConfig(
+                name, **hypers, **BUILTIN.get(name, {}), use_ema=builtin == "never" and not averages
+            )
+            if builtin == "auto" and config._unlike_builtin():
+                continue
+            model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2), keras.layers.Dense(1)])
+            optimizer = config.to_keras(builtin=builtin)
             assert type(optimizer).__module__.startswith("keras." if builtin == "auto" else "adamtune.")
             model.compile(optimizer=optimizer, loss="mse", run_eagerly=True)
             model.train_on_batch(np.ones((4, 2)), np.zeros((4, 1)))
             model.save(tmp_path / builtin / f"{name}.keras")
             models[builtin, name] = model
+    assert len(models) == len(optimizers.names()) + sum(rule.builtin is not None for rule in RULES)
     folders = [tmp_path / "auto", tmp_path / "never"]
-    subprocess.run([sys.executable, "-c", LOADER, *folders, *optimizers.names()], check=True, cwd=tmp_path)
+    subprocess.run([sys.executable, "-c", LOADER, *folders], check=True, cwd=tmp_path)
     for (builtin, name), model in models.items():
         model.train_on_batch(np.eye(4, 2), np.ones((4, 1)))
         here = [*model.get_weights(), *(np.asarray(variable) for variable in model.optimizer.variables)]
