@@ -20,7 +20,7 @@ from keras import ops
 from adamtune.engine.forward import Forward
 from adamtune.optimizers import gradients as stages
 from adamtune.optimizers import schedules
-from adamtune.optimizers._rule import Rule, Total, places
+from adamtune.optimizers._rule import Place, Rule, Total, places
 
 Strategy = Literal["stacked", "looped"]
 
@@ -174,7 +174,7 @@ class Program:
         self.dtype = keras.backend.standardize_dtype(forward.weights[0].dtype)
         self.columns = columns(rule)
         self._decays = not rule.decays and ("weight_decay" in structure or "weight_decay" in self._own_names)
-        self._updates = [rule.update_at(place) for place in places(forward.weights)]
+        self._places = places(forward.weights)
         self.n_compiled = 0
         self.train = backend.compiled(self._train, donates=True)
         self.judge = backend.compiled(self._judge)
@@ -187,7 +187,7 @@ class Program:
         number = np.dtype(self.dtype).type
         return Lanes(
             weights=weights,
-            slots=tuple(self._slots(weight) for weight in weights),
+            slots=tuple(map(self._slots, weights, self._places)),
             state=tuple(ops.convert_to_numpy(variable) for variable in forward.state),
             scalars=tuple(number(value) for _, value in self.rule.scalars),
             calls=number(0.0),
@@ -196,9 +196,9 @@ class Program:
             scale=(number(_FIRST_SCALE), number(0.0)) if "loss_scale" in self.structure else (),
         )
 
-    def _slots(self, weight: np.ndarray) -> tuple[np.ndarray, ...]:
+    def _slots(self, weight: np.ndarray, place: Place) -> tuple[np.ndarray, ...]:
         """Zeros; but what is judged in a weight's place is the weight, until there is an update."""
-        named = zip(self.rule.slots, self.rule.slot_shapes(weight.shape), strict=True)
+        named = zip(self.rule.slots, self.rule.slot_shapes(place), strict=True)
         return tuple(weight if slot == self.rule.averaged else np.zeros(shape, weight.dtype) for slot, shape in named)
 
     def placed(self, lanes: Lanes) -> Lanes:
@@ -352,11 +352,11 @@ class Program:
             for rank, fixed in numbers.items()
         }
         weights, slots = [], []
-        for update, (gradient, weight, slot) in zip(self._updates, arrays, strict=True):
+        for place, (gradient, weight, slot) in zip(self._places, arrays, strict=True):
             h, own_t = shaped[len(weight.shape) - 1]
             if self._decays:
                 weight = stages.decay(weight, h.learning_rate, values.weight_decay)
-            weight, slot = update(gradient, weight, slot, h, own_t)
+            weight, slot = self.rule.update_at(place)(gradient, weight, slot, h, own_t)
             weights.append(weight)
             slots.append(slot)
         return tuple(weights), tuple(slots), scalars

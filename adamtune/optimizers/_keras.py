@@ -19,7 +19,7 @@ from keras import ops
 from adamtune.errors import ConfigError
 from adamtune.hypers import Value
 from adamtune.optimizers import gradients, schedules
-from adamtune.optimizers._rule import Rule, find, places
+from adamtune.optimizers._rule import Place, Rule, find, places
 
 
 def _base_parameters() -> dict[str, inspect.Parameter]:
@@ -69,8 +69,8 @@ class RuleOptimizer(keras.optimizers.Optimizer):
         super().build(variables)
         unused = self.rule.unused({hyper.name: getattr(self, hyper.name) for hyper in self.rule.hypers[1:]})
         self._kept = [slot not in unused for slot in self.rule.slots]
-        self._slots = [self._slots_of(variable) for variable in variables]
-        self._updates = [self.rule.update_at(place) for place in places(variables)]
+        self._places = places(variables)
+        self._slots = [self._slots_of(variable, place) for variable, place in zip(variables, self._places, strict=True)]
         self._decayed = [self._use_weight_decay(variable) for variable in variables]
         dtype = variables[0].dtype if variables else keras.config.floatx()
         self._scalars = [
@@ -78,18 +78,17 @@ class RuleOptimizer(keras.optimizers.Optimizer):
             for name, value in self.rule.scalars
         ]
 
-    def _slots_of(self, variable: Any) -> list[Any]:
+    def _slots_of(self, variable: Any, place: Place) -> list[Any]:
         """A variable for each slot of a weight, None where it is not kept."""
-        whole = tuple(variable.shape)
         if self._overwrite_variable_with_gradient(variable):
             return []
         return [
             None
             if not kept
             else self.add_variable_from_reference(variable, name)
-            if shape == whole
+            if shape == place.shape
             else self.add_variable(shape, dtype=variable.dtype, name=f"{variable.path.replace('/', '_')}_{name}")
-            for name, shape, kept in zip(self.rule.slots, self.rule.slot_shapes(whole), self._kept, strict=True)
+            for name, shape, kept in zip(self.rule.slots, self.rule.slot_shapes(place), self._kept, strict=True)
         ]
 
     def _hypers(self, learning_rate: Any, dtype: Any) -> SimpleNamespace:
@@ -115,7 +114,7 @@ class RuleOptimizer(keras.optimizers.Optimizer):
         dtype = variable.dtype
         # `cast` reads a variable. `convert_to_tensor` may return the variable itself, and a rule that hands one slot's
         # old value on to the next would then hand on the new one.
-        shapes = self.rule.slot_shapes(tuple(variable.shape))
+        shapes = self.rule.slot_shapes(self._places[index])
         slots = tuple(
             ops.zeros(shape, dtype) if slot is None else ops.cast(slot, dtype)
             for slot, shape in zip(self._slots[index], shapes, strict=True)
@@ -152,7 +151,8 @@ class RuleOptimizer(keras.optimizers.Optimizer):
         ready = {name: ops.cast(value, dtype) for name, value in vars(self._ready).items()}
         h = SimpleNamespace(**ready, **self._decay(index, dtype))
         arrays = self._arrays(gradient, variable, index)
-        weight, slots = self._updates[index](*arrays, h, ops.cast(self.iterations + 1, dtype))
+        update = self.rule.update_at(self._places[index])
+        weight, slots = update(*arrays, h, ops.cast(self.iterations + 1, dtype))
         for slot, value in zip(self._slots[index], slots, strict=True):
             if slot is not None:
                 self.assign(slot, value)

@@ -141,7 +141,7 @@ class Rule:
     by_place : callable or None
         Given a Place, the `update` for weights there, where not all have the same.
     shapes : callable or None
-        Given a weight's shape, those of its slots, of the same rank, where they are not the weight's.
+        Given a Place, the shapes of the slots of a weight there, of the same rank, where they are not the weight's.
     unused : callable
         Given the hyper values, names of slots that no weight depends on for them: a Keras class does not keep those,
         and hands zeros to `update`.
@@ -165,7 +165,7 @@ class Rule:
     prepare: Prepare = _nothing
     builtin: Builtin | None = None
     by_place: Callable[[Place], Update] | None = None
-    shapes: Callable[[Shape], tuple[Shape, ...]] | None = None
+    shapes: Callable[[Place], tuple[Shape, ...]] | None = None
     unused: Callable[[Mapping[str, Value]], Collection[str]] = lambda values: ()
     averaged: str | None = None
     decays: bool = False
@@ -174,9 +174,9 @@ class Rule:
         """The update of the weight at that place."""
         return self.by_place(place) if self.by_place else self.update
 
-    def slot_shapes(self, shape: Shape) -> tuple[Shape, ...]:
-        """The shapes of the slots of a weight."""
-        return self.shapes(shape) if self.shapes else (shape,) * len(self.slots)
+    def slot_shapes(self, place: Place) -> tuple[Shape, ...]:
+        """The shapes of the slots of the weight at that place."""
+        return self.shapes(place) if self.shapes else (place.shape,) * len(self.slots)
 
     @property
     def searchable(self) -> tuple[Hyper, ...]:

@@ -42,7 +42,7 @@ from typing import Any
 
 from adamtune.hypers import Value, flag, positive
 from adamtune.optimizers._ops import ops
-from adamtune.optimizers._rule import Builtin, Rule, Scalars, Shape, Slots, Total, own_axes
+from adamtune.optimizers._rule import Builtin, Place, Rule, Scalars, Shape, Slots, Total, own_axes
 
 # From here on the product of two means of epsilon_1 is a float32 (1.2e-38 is the least) for gradients up to 1e3.
 _LEAST_IN_KERAS = 1e-15
@@ -54,9 +54,9 @@ def prepare(h: SimpleNamespace, scalars: Scalars, t: Any, total: Total) -> tuple
     return SimpleNamespace(**vars(h), rho=rho, one_minus_beta=t**-h.decay_rate), scalars
 
 
-def shapes(shape: Shape) -> tuple[Shape, ...]:
+def shapes(place: Place) -> tuple[Shape, ...]:
     """Of the rows' means, the columns' means and of all of v; what a weight has no use for has one element."""
-    least = (1,) * len(shape)
+    shape, least = place.shape, (1,) * len(place.shape)
     if len(shape) < 2:
         return least, least, shape
     return (*shape[:-1], 1), (*shape[:-2], 1, shape[-1]), least

@@ -41,7 +41,7 @@ from adamtune.hypers import flag, fraction, positive
 from adamtune.optimizers import gradients
 from adamtune.optimizers._moments import corrected_rate
 from adamtune.optimizers._ops import ops
-from adamtune.optimizers._rule import Place, Rule, Scalars, Slots, Total, Update, own_axes
+from adamtune.optimizers._rule import Place, Rule, Scalars, Shape, Slots, Total, Update, own_axes
 
 # Jordan et al. 2024, and their code: muon.py, zeropower_via_newtonschulz5.
 _A, _B, _C = 3.4445, -4.7750, 2.0315
@@ -103,6 +103,11 @@ def by_place(place: Place) -> Update:
     return adam if is_no_matrix or len(place.shape) not in (2, 4) else update
 
 
+def shapes(place: Place) -> tuple[Shape, ...]:
+    """Muon has no second moment."""
+    return place.shape, (1,) * len(place.shape) if by_place(place) is update else place.shape
+
+
 RULE = Rule(
     name="muon",
     class_name="Muon",
@@ -134,4 +139,5 @@ RULE = Rule(
     update=update,
     prepare=prepare,
     by_place=by_place,
+    shapes=shapes,
 )

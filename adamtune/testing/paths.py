@@ -119,9 +119,14 @@ def _plain_step(rule: Rule, h: Any, g: Any, w: Any, slots: Any, scalars: Any, t:
     h, scalars = rule.prepare(h, scalars, t, total)
     h = shaped(h)
     decayed = w if rule.decays else around.decay(w, h.learning_rate, h.weight_decay)
-    update = rule.update_at(Place("model/layer/kernel", tuple(w.shape[lanes:])))
+    update = rule.update_at(place(tuple(w.shape[lanes:])))
     weight, slots = update(g, decayed, slots, h, ops.reshape(t, shape))
     return weight, slots, scalars
+
+
+def place(shape: tuple[int, ...]) -> Place:
+    """Of a weight somewhere within a model."""
+    return Place("model/layer/kernel", shape)
 
 
 def empty(rule: Rule, w: Any, n_lanes: int | None = None) -> tuple[Any, ...]:
@@ -129,7 +134,7 @@ def empty(rule: Rule, w: Any, n_lanes: int | None = None) -> tuple[Any, ...]:
     from keras import ops
 
     lanes = () if n_lanes is None else (n_lanes,)
-    shapes = rule.slot_shapes(tuple(w.shape)[len(lanes) :])
+    shapes = rule.slot_shapes(place(tuple(w.shape)[len(lanes) :]))
     return tuple(ops.zeros((*lanes, *shape), w.dtype) for shape in shapes)
 
 

@@ -18,7 +18,7 @@ from adamtune.config import OptimizerConfig
 from adamtune.hypers import Hyper, Value
 from adamtune.optimizers._rule import Rule
 from adamtune.testing import fits
-from adamtune.testing.paths import Values, carried, compiled_step, empty, first, floatx, path, step
+from adamtune.testing.paths import Values, carried, compiled_step, empty, first, floatx, path, place, step
 
 # A number, a bias, a kernel and the kernel of a convolution.
 SHAPES: tuple[tuple[int, ...], ...] = ((), (3,), (2, 3), (2, 3, 3, 4))
@@ -82,7 +82,8 @@ class RuleTestCase:
     def test_default_is_legal_and_would_be_found_by_a_search(self, rule: Rule) -> None:
         for hyper in rule.hypers:
             assert hyper.check(hyper.default) == hyper.default, hyper.name
-            if hyper.scale != "flag" and not (hyper.zero and hyper.default == 0):
+            is_none = (hyper.zero and hyper.default == 0) or hyper.default == np.inf
+            if hyper.scale != "flag" and not is_none:
                 # 1 - 0.999 is 0.0010000000000000009: the bounds hold up to rounding.
                 low, high = hyper.low * (1 - 1e-9), hyper.high * (1 + 1e-9)
                 assert low <= hyper.carry(hyper.default) <= high, f"{hyper.name}: default outside its search range"
@@ -105,7 +106,7 @@ class RuleTestCase:
             slots = empty(rule, w)
             weight, slots, scalars = step(rule, h, 0.5 * w, w, slots, first(rule, dtype), ops.ones((), dtype))
             names = ("weight", *rule.slots, *(name for name, _ in rule.scalars))
-            shapes = (shape, *rule.slot_shapes(shape), *(() for _ in rule.scalars))
+            shapes = (shape, *rule.slot_shapes(place(shape)), *(() for _ in rule.scalars))
             for what, wanted, array in zip(names, shapes, (weight, *slots, *scalars), strict=True):
                 assert tuple(array.shape) == wanted, f"{what} of shape {wanted} came back as {tuple(array.shape)}"
                 found = backend.standardize_dtype(array.dtype)
@@ -115,7 +116,7 @@ class RuleTestCase:
         from keras import ops
 
         rng = np.random.default_rng(0)
-        shapes = [(2, 3), (2, 3), *rule.slot_shapes((2, 3))]
+        shapes = [(2, 3), (2, 3), *rule.slot_shapes(place((2, 3)))]
         arrays = [ops.convert_to_tensor(rng.uniform(0.5, 1.5, size=shape)) for shape in shapes]
         h = carried(rule, lively)
         terms = (arrays[0], arrays[1], tuple(arrays[2:]))
@@ -141,15 +142,20 @@ class RuleTestCase:
             np.testing.assert_array_equal(after, start.astype("float32"))
 
     def test_each_hyper_matters(self, rule: Rule, lively: Values) -> None:
-        lanes = [dict(lively), *({**lively, hyper.name: _other(hyper)} for hyper in rule.hypers)]
-        gradients = _fading(0, 20, (1, 3)) * [1, 1e-3, 1e-6]  # some are small beside any floor
-        weights = path(rule, lanes, lambda w, t: 0 * w + gradients[t - 1], np.ones((len(lanes), 3)), steps=20)
-        moved = np.abs(weights[:, 0] - 1).max()
-        for lane, hyper in enumerate(rule.hypers, start=1):
-            change = np.abs(weights[:, lane] - weights[:, 0]).max() / moved
-            assert change > 1e-7, (
-                f"{hyper.name}={lanes[lane][hyper.name]} instead of {lively[hyper.name]} changes nothing"
-            )
+        # Vectors and matrices; elements whose gradient is small beside any floor; a rate that rises; gradients with and
+        # without a direction. Somewhere there, each hyper has something to do.
+        lanes = [{**each, "warmup": 0.2} for each in ({}, *({hyper.name: _other(hyper)} for hyper in rule.hypers))]
+        lanes = [{**lively, **each} for each in lanes]
+        changes = np.zeros(len(rule.hypers))
+        for shape in ((3,), (2, 3)):
+            noise = _fading(0, 20, (1, *shape)) * [1, 1e-3, 1e-6]
+            for pull in (0.0, 0.5):
+                start = np.ones((len(lanes), *shape))
+                weights = path(rule, lanes, lambda w, t, p=pull, n=noise: p * w + n[t - 1], start, steps=20)  # type: ignore[misc]
+                others = np.abs(weights[:, 1:] - weights[:, :1]).max(axis=(0, *range(2, weights.ndim)))
+                changes = np.maximum(changes, others / np.abs(weights[:, 0] - 1).max())
+        for hyper, change, lane in zip(rule.hypers, changes, lanes[1:], strict=True):
+            assert change > 1e-7, f"{hyper.name}={lane[hyper.name]} instead of {lanes[0][hyper.name]} changes nothing"
 
     def test_hypers_are_values(self, rule: Rule, lively: Values) -> None:
         # Lanes with other numbers, schedules and flags go through what was compiled for the first.
@@ -284,19 +290,21 @@ class RuleTestCase:
     def test_keras_class_computes_the_rule(self, rule: Rule, lively: Values, dtype: str, tolerance: float) -> None:
         import keras
 
-        rng = np.random.default_rng(3)
-        gradients = [rng.normal(size=(20, *shape)).astype(dtype) for shape in SHAPES]
         flags = [{hyper.name: not hyper.default} for hyper in rule.hypers if hyper.scale == "flag"]
-        for values in (defaults(rule), dict(lively), *({**lively, **flag} for flag in flags)):
-            with floatx(dtype):
-                optimizer = _keras_class(rule)(**values)
-                variables = [keras.Variable(np.ones(shape), dtype=dtype) for shape in SHAPES]
-                for step in range(20):
-                    optimizer.apply([keras.ops.convert_to_tensor(g[step]) for g in gradients], variables)
-            for variable, given in zip(variables, gradients, strict=True):
-                ours = path(rule, values, lambda w, t, g=given: g[t - 1], np.ones(variable.shape), 20, dtype)  # type: ignore[misc]
+        for number, shape in enumerate(SHAPES):
+            gradients = np.random.default_rng(number).normal(size=(20, *shape)).astype(dtype)
+            for values in _choices(defaults(rule), lively, *({**lively, **flag} for flag in flags)):
+                with floatx(dtype):
+                    optimizer = _keras_class(rule)(**values)
+                    # The second stands where a model has its output layer, and without a gradient counts for nothing.
+                    weight, other = (keras.Variable(np.ones(size), dtype=dtype) for size in (shape, (1, 1)))
+                    for g in gradients:
+                        optimizer.apply(
+                            [keras.ops.convert_to_tensor(g), keras.ops.zeros((1, 1), dtype)], [weight, other]
+                        )
+                ours = path(rule, values, lambda w, t, g=gradients: g[t - 1], np.ones(shape), 20, dtype)  # type: ignore[misc]
                 np.testing.assert_allclose(
-                    variable.numpy(), ours[-1], rtol=tolerance, atol=tolerance, err_msg=f"{values}"
+                    weight.numpy(), ours[-1], rtol=tolerance, atol=tolerance, err_msg=f"{values}"
                 )
 
     def test_keras_class_shows_its_arguments(self, rule: Rule) -> None:

@@ -181,7 +181,7 @@ class Case:
     oracle: str
     values: dict | None
     refused: str = ""
-    tolerance: float = 1e-9
+    tolerance: float = 1e-12  # rounding adds up to 3e-15 in 100 steps; 1 % more of most epsilons, to more than 1e-12
     note: str = ""
 
     @property
@@ -231,7 +231,8 @@ CASES = [
     Case("adadelta", "keras", {"learning_rate": 1.0}),
     Case("adadelta", "torch", {"learning_rate": 1.0}),
     Case("adadelta", "optax", {"learning_rate": 1.0} | DECAYED),
-    Case("adafactor", "keras", {"epsilon_1": 2.0**-40}, "divides 0 by 0"),
+    # keras.ops.mean, of which keras.optimizers.Adafactor makes use, computes in float32 on JAX.
+    Case("adafactor", "keras", {"epsilon_1": 2.0**-40}, "divides 0 by 0", tolerance=1e-8),
     Case("adafactor", "torch", {}),
     Case("adafactor", "optax", {}),
     Case("adagrad", "keras", {"learning_rate": 0.125}),
@@ -279,7 +280,8 @@ CASES = [
     ),
     Case("muon", "torch", None, "bfloat16"),
     Case("muon", "optax", None, "which of the weights are embeddings"),
-    Case("nadam", "keras", {"schedule_decay": 1.0}, "has no schedule_decay"),
+    # keras.optimizers.Nadam has its 0.96 in float32.
+    Case("nadam", "keras", {"schedule_decay": 1.0}, "has no schedule_decay", tolerance=1e-9),
     Case("nadam", "torch", DECAYED),
     Case("nadam", "optax", None, "optax.nadam has no schedule of the momentum"),
     Case("nadamw", "keras", None, "keras.optimizers has no NAdamW"),

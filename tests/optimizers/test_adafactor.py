@@ -8,6 +8,7 @@ from keras import ops
 from adamtune import optimizers
 from adamtune.config import OptimizerConfig
 from adamtune.errors import ConfigError
+from adamtune.optimizers import Place
 from adamtune.testing import path
 from tests.optimizers import papers
 
@@ -78,7 +79,9 @@ def test_keras_class_is_taken_only_where_it_computes_the_same():
 
 
 def test_a_matrix_is_remembered_by_its_rows_and_columns():
-    sizes = {shape: sum(int(np.prod(each)) for each in ADAFACTOR.slot_shapes(shape)) for shape in SHAPES}
+    sizes = {
+        shape: sum(int(np.prod(each)) for each in ADAFACTOR.slot_shapes(Place("kernel", shape))) for shape in SHAPES
+    }
     assert sizes == {(): 3, (3,): 5, (1, 7): 9, (7, 1): 9, (4, 5): 10, (2, 3, 3, 4): 43}
     optimizer = optimizers.Adafactor()
     optimizer.build([keras.Variable(np.ones((100, 100)))])

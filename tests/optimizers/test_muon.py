@@ -121,8 +121,12 @@ def test_a_moving_average_as_momentum_is_the_same_direction(rng):
     np.testing.assert_allclose(ours, run(np.stack(averages), **PLAIN, momentum=0.0), atol=1e-4)
 
 
+# On JAX the norm of Keras goes through float32.
+NEAR = 1e-7 if keras.backend.backend() == "jax" else 1e-9
+
+
 @pytest.mark.parametrize("nesterov", [True, False])
-@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-4), ("float64", 1e-9)])
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-4), ("float64", NEAR)])
 def test_it_is_that_of_keras_with_the_output_layer_excluded(dtype, tolerance, nesterov, rng):
     values = {
         "learning_rate": 2**-5,

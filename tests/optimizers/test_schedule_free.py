@@ -54,12 +54,14 @@ def test_without_beta_1_it_is_adam_and_the_mean_of_its_weights(gradients):
 
 
 def test_early_steps_count_for_less_while_the_rate_rises(gradients):
-    # After k = 30 steps of warmup the rate is the top one; step i has the share (i + 1) / (k + 1) of it.
+    # After k = 30 steps of warmup the rate is the top one; step i has the share (i + 1) / (k + 1) of it. Those of the
+    # fall that follows count like the top one.
     values = paper.VALUES[0] | {"learning_rate": 0.1}
-    rates = 0.1 * np.minimum(np.arange(1, STEPS + 1) / 31, 1)
+    i = np.arange(STEPS)
+    rates = 0.1 * np.minimum((i + 1) / 31, 1) / (1 + 0.1 * np.maximum(i - 30, 0))
     for power in (0.0, 2.0, 8.0):
         expected = list(paper.paper(gradients, START, **values | {"learning_rate": rates, "weight_lr_power": power}))
-        with_warmup = values | {"weight_lr_power": power, "warmup": 0.5, "schedule": "constant"}
+        with_warmup = values | {"weight_lr_power": power, "warmup": 0.5, "decay": 0.1}
         ours = path(RULE, with_warmup, lambda w, t: gradients[t - 1], START, STEPS)
         np.testing.assert_allclose(ours, expected, rtol=1e-9, atol=1e-12)
 
