@@ -46,9 +46,10 @@ def furthest(configs: Sequence[OptimizerConfig], *strategies: str) -> dict[str, 
     )
     alone = []
     for config in configs:
-        # XLA takes seconds to compile each small training. JAX cannot do without.
-        engine = OneByOne(task, task.build(_SEED), stream, "never", jit_compile=keras.backend.backend() == "jax")
+        model = task.build(_SEED)
+        engine = OneByOne(task, model, stream, "never")
         engine.load({0: config})
+        model.run_eagerly = keras.backend.backend() != "jax"  # a few steps: to compile them takes longer
         alone.append([_epoch(engine, [0])[0] for _ in range(_EPOCHS)])
     found = {}
     for strategy in strategies:
