@@ -14,7 +14,7 @@ JAX_TESTS := tests/engine tests/optimizers/test_contract.py tests/optimizers/tes
              tests/optimizers/test_schedules.py tests/tasks/test_networks.py tests/tasks/test_task.py \
              tests/test_large.py tests/test_passes.py tests/test_study.py
 
-.PHONY: help demo test test-jax check format clean
+.PHONY: help demo test test-jax oracles check format clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -29,6 +29,9 @@ test: $(VENV)/.dev ## run the tests and the examples in the docstrings, then wha
 
 test-jax: $(VENV)/.dev
 	KERAS_BACKEND=jax JAX_ENABLE_X64=1 JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(BIN)/python -m pytest $(PYTEST_FLAGS) $(JAX_TESTS)
+
+oracles: $(VENV)/.dev ## install PyTorch and optax, which `make test` then compares the optimizers with
+	@$(PIP) -e ".[dev,oracles]"
 
 check: $(VENV)/.dev ## format, lint, types, layers
 	$(BIN)/ruff format --check .

@@ -4,7 +4,6 @@ The rules themselves are in tests/optimizers/test_oracles.py.
 """
 
 import builtins
-import os
 from dataclasses import replace
 
 import numpy as np
@@ -22,12 +21,6 @@ RULES = {
     "sgd": {"learning_rate": 0.125, "momentum": 0.875, "nesterov": True},
     "rmsprop": {"learning_rate": 2.0**-6, "momentum": 0.75, "centered": True},
 }
-
-
-def needs(oracle):
-    if reason := oracles.missing(oracle):
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(reason)
-    return oracle
 
 
 def same(config, oracle):
@@ -57,14 +50,14 @@ SCHEDULES = {
     ],
 )
 def test_a_schedule_goes_with_it(name, schedule, warmup):
-    needs("optax")
+    oracles.needs("optax")
     assert set(SCHEDULES) == set(schedules.names())
     values = RULES[name] | SCHEDULES[schedule] | {"weight_decay": 0.25}
     assert same(OptimizerConfig(name, schedule=schedule, warmup=warmup, **values), "optax")
 
 
 def test_a_schedule_goes_on_after_its_end():
-    needs("optax")
+    oracles.needs("optax")
     config = OptimizerConfig("sgd", schedule="cosine", final=0.25, warmup=0.25, learning_rate=0.125)
     import jax
 
@@ -93,12 +86,12 @@ def test_a_schedule_goes_on_after_its_end():
 )
 @pytest.mark.parametrize("name", ["adam", "sgd"])
 def test_what_stands_around_a_rule_goes_with_it(name, around):
-    needs("optax")
+    oracles.needs("optax")
     assert same(OptimizerConfig(name, **(RULES[name] | around)), "optax")
 
 
 def test_a_relative_step_of_adafactor_begins_where_it_is_the_smaller():
-    needs("optax")
+    oracles.needs("optax")
     # From t = 17 on 1 / sqrt(t) is smaller than 0.25.
     assert same(OptimizerConfig("adafactor", learning_rate=0.25), "optax")
     assert same(OptimizerConfig("adafactor", learning_rate=0.25, relative_step=False, schedule="cosine"), "optax")
@@ -107,7 +100,7 @@ def test_a_relative_step_of_adafactor_begins_where_it_is_the_smaller():
 
 
 def test_the_length_of_a_training_is_that_it_was_found_with():
-    needs("optax")
+    oracles.needs("optax")
     config = OptimizerConfig("sgd", schedule="cosine")
     with pytest.raises(ConfigError, match="steps="):
         config.to_optax()
@@ -122,13 +115,13 @@ def test_the_length_of_a_training_is_that_it_was_found_with():
     ],
 )
 def test_what_optax_cannot_say_is_refused(around, told):
-    needs("optax")
+    oracles.needs("optax")
     with pytest.raises(ConfigError, match=told):
         OptimizerConfig("sgd", **around).to_optax()
 
 
 def test_lookahead_and_schedule_free_say_what_they_cannot():
-    needs("optax")
+    oracles.needs("optax")
     with pytest.raises(ConfigError, match="pairs"):
         OptimizerConfig("lookahead_sgd", gradient_accumulation_steps=2).to_optax()
     with pytest.raises(ConfigError, match="rate of the next"):
@@ -142,7 +135,7 @@ def test_lookahead_and_schedule_free_say_what_they_cannot():
 
 @pytest.mark.parametrize("share", [0.0, 0.5])
 def test_decay_without_momentum_is_that_of_an_l2_term(share):
-    needs("torch")
+    oracles.needs("torch")
     config = OptimizerConfig("sgd", learning_rate=0.125, weight_decay=share)
     assert _torch.translated(config.rule, config, {}) == (
         "SGD",
@@ -195,7 +188,7 @@ def test_what_pytorch_cannot_say_is_refused_and_what_to_write_instead_is_said(na
 
 
 def test_a_schedule_that_stands_still_is_none():
-    needs("torch")
+    oracles.needs("torch")
     config = OptimizerConfig("sgd", schedule="inverse_time", decay=0.0, learning_rate=0.125)
     assert same(config, "torch")
 

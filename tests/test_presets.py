@@ -1,6 +1,5 @@
 """Presets against the frameworks that they speak of, where these are installed."""
 
-import importlib.util
 import inspect
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from adamtune import optimizers, presets
 from adamtune.config import OptimizerConfig
 from adamtune.errors import ConfigError
 from adamtune.testing import floatx
+from tests.optimizers import oracles
 
 STEPS = 30
 # The classes of PyTorch and the factories of optax where the name is not ours, and what has to be said beside the
@@ -31,8 +31,6 @@ TORCH = {
     "radam": ("RAdam", {}),
 }
 TF1 = {"adam": "AdamOptimizer", "adadelta": "AdadeltaOptimizer", "adagrad": "AdagradOptimizer"}
-needs_torch = pytest.mark.skipif(not importlib.util.find_spec("torch"), reason="torch is not installed")
-needs_optax = pytest.mark.skipif(not importlib.util.find_spec("optax"), reason="optax is not installed")
 
 
 def of(owner):
@@ -107,9 +105,9 @@ def test_every_rule_that_keras_3_has_is_there():
 # -------------------------------------------------------------------------------------------------------- PyTorch
 
 
-@needs_torch
 @pytest.mark.parametrize("name", of("torch"))
 def test_pytorch_computes_the_same_by_default(name, gradients):
+    oracles.needs("torch")
     import torch
 
     class_name, said = TORCH[name]
@@ -127,9 +125,9 @@ def test_pytorch_computes_the_same_by_default(name, gradients):
 # ---------------------------------------------------------------------------------------------------------- optax
 
 
-@needs_optax
 @pytest.mark.parametrize("name", of("optax"))
 def test_optax_computes_the_same_by_default(name, gradients):
+    oracles.needs("optax")
     import jax
     import optax
 
