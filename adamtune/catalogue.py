@@ -76,9 +76,16 @@ def page(rule: Rule) -> RenderableType:
 
 
 def _flowing(notes: str) -> str:
-    """The notes with each paragraph of prose in one line, for a console of any width; equations stay as they are."""
+    """The notes with each paragraph of prose, or point of a list, in one line, for a console of any width.
+
+    Equations and examples stay as they are.
+    """
     paragraphs = notes.strip().split("\n\n")
-    return "\n\n".join(each if each.startswith((" ", ">>>")) else " ".join(each.split()) for each in paragraphs)
+    return "\n\n".join(each if each.startswith((" ", ">>>")) else _joined(each) for each in paragraphs)
+
+
+def _joined(prose: str) -> str:
+    return "\n- ".join(" ".join(point.split()) for point in prose.split("\n- "))
 
 
 def _table(*columns: str) -> Table:

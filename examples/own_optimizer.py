@@ -2,19 +2,19 @@
 
 The rule here is SGD that divides its step by the length of the gradient ("normalised gradient descent", Hazan et al.
 2015, arXiv 1507.02030), with momentum. Run it with `python own_optimizer.py`, test it with `pytest
-own_optimizer.py`. A package offers it to everyone who installs it with an entry point:
+own_optimizer.py`. A package that has such a rule, in a module without the tests, offers it to everyone who installs it
+with an entry point:
 
     [project.entry-points."adamtune.optimizers"]
-    normalised = "my_package.own_optimizer:RULE"
+    normalised = "my_package.normalised:RULE"
 """
 
-import keras
 import pytest
-from keras import ops
 from sklearn.datasets import load_digits
 
 from adamtune import AdamTunerClassifier, optimizers
 from adamtune.hypers import fraction, positive
+from adamtune.optimizers import ops  # keras.ops, imported when the first number is computed
 from adamtune.testing import RuleTestCase
 
 
@@ -59,7 +59,9 @@ def main(n_trials=32, epochs=10):
     ).fit(X / 16, y)
     print(tuner.best_config_, tuner.best_score_)
 
-    # The same file is a Keras optimizer.
+    # The same rule is a Keras optimizer.
+    import keras
+
     model = keras.Sequential([keras.Input((64,)), keras.layers.Dense(10, activation="softmax")])
     model.compile(optimizer=optimizers.NormalisedSGD(learning_rate=0.1), loss="sparse_categorical_crossentropy")
     losses = model.fit(X / 16, y, epochs=epochs, verbose=0).history["loss"]

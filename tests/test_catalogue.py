@@ -42,5 +42,6 @@ def test_facts_are_json():
 
 
 def test_prose_flows_and_equations_stay():
-    notes = "One\nparagraph.\n\n    w = w - g\n    t = t + 1\n\n>>> 1\n1"
-    assert catalogue._flowing(notes) == "One paragraph.\n\n    w = w - g\n    t = t + 1\n\n>>> 1\n1"
+    notes = "One\nparagraph.\n\n    w = w - g\n    t = t + 1\n\n- a\n  b\n- c\n\n>>> 1\n1"
+    flowing = "One paragraph.\n\n    w = w - g\n    t = t + 1\n\n- a b\n- c\n\n>>> 1\n1"
+    assert catalogue._flowing(notes) == flowing

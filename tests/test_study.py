@@ -86,7 +86,7 @@ def test_all_goes_on_with_the_better_half_of_a_wave():
 @pytest.mark.parametrize(
     ("given", "error", "text"),
     [
-        (["adam", "adma"], ConfigError, "Did you mean 'adam'"),
+        (["adam", "adagard"], ConfigError, "Did you mean 'adagrad'"),
         (["adam", "sgd", "adam"], SettingError, "names one twice"),
         ([], SettingError, r"optimizer=\[\].*a list of names or 'all'"),
         (["adam", 3], ConfigError, "3"),
@@ -209,7 +209,9 @@ def test_published_spaces_by_name_and_by_optimizer():
 
 
 def test_published_space_that_fits_no_optimizer_says_which_do():
-    with pytest.raises(SettingError, match=r"'playbook' was made for adam and nadam, not for sgd.*sivaprasad-sgdm"):
+    with pytest.raises(
+        SettingError, match=r"'playbook' was made for adam and nadam and nadamw, not for sgd.*sivaprasad-sgdm"
+    ):
         tuned(optimizer="sgd", space="playbook")
     with pytest.raises(SettingError, match="not for sgd"):
         tuned(optimizer=["adam", "sgd"], space="taskset-adam1p")

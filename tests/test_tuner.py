@@ -454,7 +454,7 @@ def test_study_in_which_everything_diverges_says_what_to_do(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "error", "text"),
     [
-        ({"optimizer": "adma"}, ConfigError, "Did you mean 'adam'"),
+        ({"optimizer": "adagard"}, ConfigError, "Did you mean 'adagrad'"),
         ({"optimizer": None}, ConfigError, "unknown"),
         ({"n_trials": 0}, SettingError, "n_trials=0.*at least 1"),
         ({"n_trials": 2.5}, SettingError, "n_trials=2.5"),

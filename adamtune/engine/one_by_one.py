@@ -43,7 +43,6 @@ class OneByOne:
         self._model = model
         self._y, self._train_weight, self._valid_weight = targets(task)
         self._generators = Forward(model, task).seeds
-        self._averaged = optimizers.AveragedWeights()
         self._age: int | None = None
         self._judged: list[Report] = []
         self._initial = model.get_weights()
@@ -79,7 +78,7 @@ class OneByOne:
             epochs=1,
             shuffle=False,
             verbose=0,
-            callbacks=[self._averaged],
+            callbacks=[optimizers.AveragedWeights()],
             validation_data=tuple(judging[name] for name in ("x", "y", "sample_weight") if name in judging)
             if "y" in judging
             else judging["x"],
@@ -113,9 +112,11 @@ class OneByOne:
         return report(self.task, 0, 0, 0.0, judged["loss"], metric).value
 
     def weights(self, lane: int) -> list[np.ndarray]:
-        """The model's weights without seed-generator states."""
+        """The model's weights, as they are judged, without seed-generator states."""
         skipped = {variable.path for variable in self._generators}
-        return [np.asarray(v) for v in self._model.weights if v.path not in skipped]
+        optimizer = getattr(self._model.optimizer, "inner_optimizer", self._model.optimizer)
+        judged = {variable.path: value for variable, value in getattr(optimizer, "averages", list)()}
+        return [judged.get(v.path, np.asarray(v)) for v in self._model.weights if v.path not in skipped]
 
     def finish(self) -> None:
         """End the training: where the optimizer averages weights, the averages take their place."""

@@ -16,28 +16,33 @@ import pkgutil
 import reprlib
 import warnings
 from collections.abc import Iterator
-from functools import cache
 from typing import Any
 
 from adamtune.errors import ConfigError, did_you_mean
+from adamtune.optimizers._ops import ops
 from adamtune.optimizers._rule import Builtin, Place, Rule, own_axes
 
-__all__ = ["Builtin", "Place", "Rule", "get", "names", "own_axes", "register"]
+__all__ = ["Builtin", "Place", "Rule", "get", "names", "ops", "own_axes", "register"]
 
 ENTRY_POINTS = "adamtune.optimizers"
+# What this module has beside the classes of rules.
+_TAKEN = {"AveragedWeights", "Builtin", "LearningRate", "Place", "Rule"}
 
 
-@cache
+_RULES: dict[str, Rule] = {}
+
+
 def _catalogue() -> dict[str, Rule]:
-    """All rules by name, sorted: those of this folder, and those that installed packages offer."""
-    found: dict[str, Rule] = {rule.name: rule for rule in _of_this_folder()}
-    for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
-        # Whatever a package does wrong, the others' optimizers are there.
-        try:
-            _add(found, entry.load(), replace=False)
-        except Exception as error:
-            warnings.warn(f"the optimizer {entry.name!r} of {entry.value!r} is left out: {error}", stacklevel=2)
-    return dict(sorted(found.items()))
+    """All rules by name: those of this folder, and those that installed packages offer."""
+    if not _RULES:
+        _RULES.update({rule.name: rule for rule in _of_this_folder()})
+        for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
+            # Whatever a package does wrong, the others' optimizers are there.
+            try:
+                _add(_RULES, entry.load(), replace=False)
+            except Exception as error:
+                warnings.warn(f"the optimizer {entry.name!r} of {entry.value!r} is left out: {error}", stacklevel=2)
+    return _RULES
 
 
 def _of_this_folder() -> Iterator[Rule]:
@@ -51,6 +56,13 @@ def _of_this_folder() -> Iterator[Rule]:
 def _add(catalogue: dict[str, Rule], rule: Any, replace: bool) -> None:
     if not isinstance(rule, Rule):
         raise ConfigError(f"expected a Rule, got {type(rule).__name__}: see adamtune.optimizers.Rule.")
+    if rule.name != rule.name.lower():
+        raise ConfigError(f"name={rule.name!r}: expected lower case, write {rule.name.lower()!r}.")
+    if not rule.class_name[:1].isupper() or rule.class_name in _TAKEN:
+        raise ConfigError(
+            f"class_name={rule.class_name!r}: expected a name that begins with a capital and is none of "
+            f"{', '.join(sorted(_TAKEN))}."
+        )
     namesake = catalogue.get(rule.name)
     gives_way = namesake is not None and (namesake == rule or (replace and namesake.class_name == rule.class_name))
     others = [each for each in catalogue.values() if not (gives_way and each is namesake)]
@@ -69,7 +81,7 @@ def names() -> list[str]:
     >>> "adam" in names()
     True
     """
-    return list(_catalogue())
+    return sorted(_catalogue())
 
 
 def get(name: str | Rule) -> Rule:
@@ -86,7 +98,7 @@ def get(name: str | Rule) -> Rule:
         return _catalogue()[name.lower()]
     near = did_you_mean(name[:50], _catalogue()) if isinstance(name, str) else ""
     raise ConfigError(
-        f"optimizer={reprlib.repr(name)} is unknown.{near} See adamtune.optimizers.names(): {', '.join(_catalogue())}."
+        f"optimizer={reprlib.repr(name)} is unknown.{near} See adamtune.optimizers.names(): {', '.join(names())}."
     )
 
 
@@ -117,10 +129,13 @@ def register(rule: Rule | None = None, *, replace: bool = False) -> list[str]:
 
 
 def _keras_classes() -> dict[str, Any]:
-    """All of them together: who touches one may load a model that holds another."""
+    """All of them together, known to Keras: who touches one may load a model that holds another."""
+    import keras
+
     from adamtune.optimizers import _keras
 
-    classes = {rule.class_name: _keras.keras_class(rule) for rule in _catalogue().values()}
+    told = keras.saving.register_keras_serializable(package="adamtune")
+    classes = {rule.class_name: told(_keras.keras_class(rule)) for rule in _catalogue().values()}
     return classes | {"LearningRate": _keras.LearningRate}
 
 

@@ -48,6 +48,8 @@ class RuleOptimizer(keras.optimizers.Optimizer):
         # A schedule or a callable is Keras' business; a number is checked like every other hyper.
         if not callable(rate):
             rate = hypers["learning_rate"].check(rate)
+        if given.get("weight_decay", 0.0) is None:  # which is how Keras says that there is none
+            given["weight_decay"] = 0.0
         values = {name: h.check(given.pop(name, h.default)) for name, h in hypers.items() if name != "learning_rate"}
         # A weight decay is Keras' business too, with the rule's own default and bounds.
         base = given | {name: value for name, value in values.items() if name in _BASE}
@@ -187,46 +189,57 @@ class AveragedWeights(keras.callbacks.Callback):
     """Judge a training by the averaged weights: for `fit` with Schedule-Free, Lookahead and their like.
 
     These train at one point and are judged at another. After `fit` the model holds the averaged weights by itself; with
-    this callback it also holds them while validation data is judged, and between the end of an epoch and the start of
-    the next, when other callbacks save it. Put it before those. With any other optimizer it does nothing.
+    this callback it also holds them while validation data is judged. With any other optimizer it does nothing.
 
+    Parameters
+    ----------
+    swap_on_epoch : bool
+        Whether the model also holds them between the end of an epoch and the start of the next, when other callbacks
+        save it. Put this one before those.
+
+    Examples
+    --------
     >>> from adamtune.optimizers import AveragedWeights
-    >>> callbacks = [AveragedWeights()]  # then keras.callbacks.ModelCheckpoint(...) and others
+    >>> callbacks = [AveragedWeights(swap_on_epoch=True)]  # then keras.callbacks.ModelCheckpoint(...) and others
     """
 
-    def __init__(self) -> None:
+    def __init__(self, swap_on_epoch: bool = False) -> None:
         super().__init__()
-        self._swapped: list[tuple[Any, np.ndarray, np.ndarray]] = []  # variables, trained values, averages
+        self.swap_on_epoch = swap_on_epoch
+        self._trained: list[tuple[Any, np.ndarray]] = []  # variables that hold averages, and what they held
 
     def on_test_begin(self, logs: Any = None) -> None:
         """Put the averages in place."""
-        self._swap_in()
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Put the averages in place, for callbacks that come after."""
         self._swap_in()
 
     def on_test_end(self, logs: Any = None) -> None:
         """Put the trained weights back."""
         self._swap_out()
 
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Put the averages in place, for callbacks that come after."""
+        if self.swap_on_epoch:
+            self._swap_in()
+
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Put the trained weights back."""
         self._swap_out()
 
+    def on_train_end(self, logs: Any = None) -> None:
+        """Leave the averages where they are: `fit` has put them there for good."""
+        self._trained = []
+
     def _swap_in(self) -> None:
         optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
-        if not self._swapped and isinstance(optimizer, RuleOptimizer):
+        if not self._trained and isinstance(optimizer, RuleOptimizer):
             for variable, average in optimizer.averages():
-                self._swapped.append((variable, ops.convert_to_numpy(variable), average))
+                self._trained.append((variable, ops.convert_to_numpy(variable)))
                 variable.assign(average)
 
     def _swap_out(self) -> None:
-        for variable, trained, average in self._swapped:
-            # Who has given the model other weights meanwhile keeps them.
-            if np.array_equal(ops.convert_to_numpy(variable), average):
-                variable.assign(trained)
-        self._swapped = []
+        for variable, trained in self._trained:
+            variable.assign(trained)
+        self._trained = []
 
 
 @keras.saving.register_keras_serializable(package="adamtune")
@@ -276,12 +289,12 @@ class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
 
 @cache
 def keras_class(rule: Rule) -> type[RuleOptimizer]:
-    """The Keras class of a rule, made once and registered with Keras as "adamtune>Name"."""
+    """The Keras class of a rule, made once; `optimizers.register` tells Keras of it."""
     kinds = inspect.Parameter
     own = [kinds(h.name, kinds.POSITIONAL_OR_KEYWORD, default=h.default) for h in rule.hypers]
     names = {hyper.name for hyper in rule.hypers}
     base = [each.replace(kind=kinds.KEYWORD_ONLY) for name, each in _BASE.items() if name not in names]
-    made = type(
+    return type(
         rule.class_name,
         (RuleOptimizer,),
         {
@@ -291,7 +304,6 @@ def keras_class(rule: Rule) -> type[RuleOptimizer]:
             "__signature__": inspect.Signature([*own, *base]),
         },
     )
-    return keras.saving.register_keras_serializable(package="adamtune")(made)
 
 
 def _doc(rule: Rule) -> str:

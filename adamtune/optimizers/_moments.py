@@ -9,6 +9,8 @@ from typing import Any
 from adamtune.hypers import Value
 from adamtune.optimizers._ops import ops
 
+# Where epsilon is 0 this stands for it: above the least float32 (1e-38), below the roots of all the others (3e-23).
+_LEAST_EPSILON = 1e-30
 # Below this Keras' 1 - beta**t in float32 is off by more than 0.1 % (error about 6e-8 / (1 - beta)).
 _NEAREST_BETA = 1e-4
 
@@ -37,6 +39,21 @@ def corrected_rate(h: SimpleNamespace, t: Any) -> tuple[Any, Any]:
     """
     root = ops.sqrt(bias_correction(h.one_minus_beta_2, t))
     return h.learning_rate * root / bias_correction(h.one_minus_beta_1, t), root
+
+
+def floored(epsilon: Any) -> Any:
+    """Epsilon, or where it is 0 so little that it changes no quotient but 0 / 0, which is 0 then.
+
+    A weight that never had a gradient, such as the embedding of a word that has not come, is left where it is.
+    """
+    return ops.maximum(epsilon, _LEAST_EPSILON)
+
+
+def without_epsilon(values: Mapping[str, Value], class_name: str) -> str:
+    """Why a class of Keras, which does not do so, computes something else for these values, or ""."""
+    if values["epsilon"]:
+        return ""
+    return f"keras.optimizers.{class_name} divides 0 by 0 where epsilon and all gradients so far are 0"
 
 
 def too_near_one(values: Mapping[str, Value], class_name: str, corrected: Sequence[str] = ("beta_1", "beta_2")) -> str:

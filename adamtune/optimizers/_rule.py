@@ -12,7 +12,8 @@ Three things make that possible. Hypers are values, never Python branches: they 
 is a 0/1 mask: compute both and choose with `ops.where` (never by multiplying with 0, which keeps a NaN alive). And what
 is summed over a weight is summed over its own axes, never over the lanes': see `own_axes`.
 
-All slots start at 0. One that has to start elsewhere is given its start where t is 1, with `ops.where`.
+All slots start at 0. One that has to start elsewhere is given its start where t is 1, with `ops.where`. (Only the one
+that is judged in a weight's place holds the weight before that, so that an untrained model can be judged.)
 
 Everything else about an optimizer follows from its Rule: the Keras class, the lanes, the search space, the row in the
 tables, the conformance tests. A new optimizer is one new file in this folder that defines `RULE`.

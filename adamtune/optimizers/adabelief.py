@@ -29,7 +29,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from adamtune.hypers import fraction, positive
-from adamtune.optimizers._moments import corrected_rate
+from adamtune.optimizers._moments import corrected_rate, floored
 from adamtune.optimizers._ops import ops
 from adamtune.optimizers._rule import Rule, Scalars, Slots, Total
 
@@ -37,7 +37,7 @@ from adamtune.optimizers._rule import Rule, Scalars, Slots, Total
 def prepare(h: SimpleNamespace, scalars: Scalars, t: Any, total: Total) -> tuple[SimpleNamespace, Scalars]:
     """Both bias corrections, once a step instead of once a weight."""
     rate, root = corrected_rate(h, t)
-    return SimpleNamespace(**vars(h), corrected_rate=rate, scaled_epsilon=root * h.epsilon), scalars
+    return SimpleNamespace(**vars(h), corrected_rate=rate, scaled_epsilon=floored(root * h.epsilon)), scalars
 
 
 def update(g: Any, w: Any, slots: Slots, h: SimpleNamespace, t: Any) -> tuple[Any, Slots]:
@@ -48,9 +48,7 @@ def update(g: Any, w: Any, slots: Slots, h: SimpleNamespace, t: Any) -> tuple[An
     # g - m with the new m, without the rounding of a difference of two numbers that may be all but equal.
     surprise = (1 - h.one_minus_beta_1) * change
     s = (1 - h.one_minus_beta_2) * s + h.one_minus_beta_2 * (surprise * surprise) + h.epsilon
-    root = ops.sqrt(s) + h.scaled_epsilon
-    # Without epsilon a gradient of 0 would be divided by 0.
-    return w - h.corrected_rate * m / ops.where(ops.equal(root, 0), ops.ones_like(root), root), (m, s)
+    return w - h.corrected_rate * m / (ops.sqrt(s) + h.scaled_epsilon), (m, s)
 
 
 RULE = Rule(

@@ -27,7 +27,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from adamtune.hypers import fraction, positive
-from adamtune.optimizers._moments import corrected_rate, moments
+from adamtune.optimizers._moments import corrected_rate, floored, moments
 from adamtune.optimizers._ops import ops
 from adamtune.optimizers._rule import Rule, Scalars, Slots, Total
 
@@ -42,14 +42,12 @@ def prepare(h: SimpleNamespace, scalars: Scalars, t: Any, total: Total) -> tuple
     # 1 - 1 / (gamma t + 1) is 1 / (1 + 1 / (gamma t)); as a difference it would lose four digits of seven.
     rate, _ = corrected_rate(h, t)
     low, high = final / (1 + openness), final * (1 + openness)
-    return SimpleNamespace(**vars(h), corrected_rate=rate, low=low, high=high), (largest,)
+    return SimpleNamespace(**vars(h), corrected_rate=rate, low=low, high=high, floor=floored(h.epsilon)), (largest,)
 
 
 def bounded(w: Any, m: Any, v: Any, h: SimpleNamespace) -> Any:
     """The weight after a step along m, with a rate for the second moment v that is clipped to the bounds."""
-    root = ops.sqrt(v) + h.epsilon
-    # Without epsilon and gradients any rate will do: m is 0 too.
-    rate = h.corrected_rate / ops.where(ops.equal(root, 0), ops.ones_like(root), root)
+    rate = h.corrected_rate / (ops.sqrt(v) + h.floor)
     return w - ops.minimum(ops.maximum(rate, h.low), h.high) * m
 
 

@@ -9,7 +9,7 @@ Zeiler 2012, "ADADELTA: An Adaptive Learning Rate Method", arXiv 1212.5701, Algo
 
 Keras, PyTorch, TensorFlow and optax compute the same; x gathers d and not lr d in all of them. The numbers differ: the
 paper has lr = 1, rho = 0.95, epsilon = 1e-6; PyTorch lr = 1, rho = 0.9, epsilon = 1e-6; Keras, whose defaults these
-are, lr = 1e-3, with which a training practically stands still. Give it 1 (Keras 2 had that).
+are, lr = 1e-3, with which a training practically stands still. Give it 1 (standalone Keras 2 had that).
 
 It is epsilon that sets the pace of the start, not the rate: x is 0, so the first step is g sqrt(epsilon / ((1 - rho)
 g^2 + epsilon)), which for all but tiny gradients is sqrt(epsilon / (1 - rho)), 0.0014 at the defaults and lr = 1. So

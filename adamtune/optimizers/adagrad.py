@@ -26,6 +26,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from adamtune.hypers import Value, flag, positive
+from adamtune.optimizers._moments import floored, without_epsilon
 from adamtune.optimizers._ops import ops
 from adamtune.optimizers._rule import Builtin, Rule, Scalars, Slots, Total, without
 
@@ -40,13 +41,12 @@ def prepare(h: SimpleNamespace, scalars: Scalars, t: Any, total: Total) -> tuple
     outside = h.epsilon_outside_root > 0
     under = ops.where(outside, nothing, h.epsilon)
     after = ops.where(outside, h.epsilon, nothing)
-    return SimpleNamespace(**vars(h), epsilon_under=under, epsilon_after=after), scalars
+    return SimpleNamespace(**vars(h), epsilon_under=under, epsilon_after=floored(after)), scalars
 
 
 def divided(g: Any, square: Any, h: SimpleNamespace) -> Any:
-    """The gradient divided by the root of `square`, with epsilon at its place; by 1 where that root is 0."""
-    root = ops.sqrt(square + h.epsilon_under) + h.epsilon_after
-    return g / ops.where(ops.equal(root, 0), ops.ones_like(root), root)
+    """The gradient divided by the root of `square`, with epsilon at its place."""
+    return g / (ops.sqrt(square + h.epsilon_under) + h.epsilon_after)
 
 
 def update(g: Any, w: Any, slots: Slots, h: SimpleNamespace, t: Any) -> tuple[Any, Slots]:
@@ -60,9 +60,7 @@ def unlike_builtin(values: Mapping[str, Value]) -> str:
     """Why keras.optimizers.Adagrad would compute something else for these values."""
     if values["epsilon_outside_root"]:
         return "keras.optimizers.Adagrad adds epsilon under the root, not to it"
-    if not (values["epsilon"] or values["initial_accumulator_value"]):
-        return "keras.optimizers.Adagrad divides 0 by 0 where epsilon, its accumulator and a gradient are 0"
-    return ""
+    return "" if values["initial_accumulator_value"] else without_epsilon(values, "Adagrad")
 
 
 RULE = Rule(

@@ -32,7 +32,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from adamtune.hypers import Value, flag, fraction, positive
-from adamtune.optimizers._moments import corrected_rate, moments, too_near_one
+from adamtune.optimizers._moments import corrected_rate, floored, moments, too_near_one, without_epsilon
 from adamtune.optimizers._ops import ops
 from adamtune.optimizers._rule import Builtin, Rule, Scalars, Slots, Total, without
 
@@ -43,7 +43,7 @@ def prepare(h: SimpleNamespace, scalars: Scalars, t: Any, total: Total) -> tuple
     corrects = h.bias_correction > 0
     rate = ops.where(corrects, rate, h.learning_rate)
     epsilon = h.epsilon * ops.where(h.epsilon_after_correction * h.bias_correction > 0, root, ops.ones_like(root))
-    return SimpleNamespace(**vars(h), corrected_rate=rate, scaled_epsilon=epsilon), scalars
+    return SimpleNamespace(**vars(h), corrected_rate=rate, scaled_epsilon=floored(epsilon)), scalars
 
 
 def update(g: Any, w: Any, slots: Slots, h: SimpleNamespace, t: Any) -> tuple[Any, Slots]:
@@ -61,7 +61,7 @@ def unlike_builtin(values: Mapping[str, Value], class_name: str = "Adam") -> str
         return f"keras.optimizers.{class_name} always corrects the bias of its moments"
     if values["epsilon_after_correction"] and values["epsilon"]:
         return f"keras.optimizers.{class_name} adds epsilon before the bias correction"
-    return too_near_one(values, class_name)
+    return without_epsilon(values, class_name) or too_near_one(values, class_name)
 
 
 NOT_IN_KERAS = ("epsilon_after_correction", "bias_correction")

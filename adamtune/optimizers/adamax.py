@@ -30,7 +30,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from adamtune.hypers import Value, flag, fraction, positive
-from adamtune.optimizers._moments import bias_correction, too_near_one
+from adamtune.optimizers._moments import bias_correction, floored, too_near_one, without_epsilon
 from adamtune.optimizers._ops import ops
 from adamtune.optimizers._rule import Builtin, Rule, Scalars, Slots, Total, without
 
@@ -41,7 +41,7 @@ def prepare(h: SimpleNamespace, scalars: Scalars, t: Any, total: Total) -> tuple
     inside = ops.where(h.epsilon_in_maximum > 0, h.epsilon, none)
     outside = ops.where(h.epsilon_in_maximum > 0, none, h.epsilon)
     rate = h.learning_rate / bias_correction(h.one_minus_beta_1, t)
-    return SimpleNamespace(**vars(h), corrected_rate=rate, inside=inside, outside=outside), scalars
+    return SimpleNamespace(**vars(h), corrected_rate=rate, inside=inside, outside=floored(outside)), scalars
 
 
 def update(g: Any, w: Any, slots: Slots, h: SimpleNamespace, t: Any) -> tuple[Any, Slots]:
@@ -56,7 +56,7 @@ def unlike_builtin(values: Mapping[str, Value]) -> str:
     """Why keras.optimizers.Adamax would compute something else for these values."""
     if values["epsilon_in_maximum"] and values["epsilon"]:
         return "keras.optimizers.Adamax adds epsilon to the quotient, not in the maximum"
-    return too_near_one(values, "Adamax", corrected=("beta_1",))
+    return without_epsilon(values, "Adamax") or too_near_one(values, "Adamax", corrected=("beta_1",))
 
 
 RULE = Rule(

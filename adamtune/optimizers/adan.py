@@ -31,7 +31,7 @@ from typing import Any
 
 from adamtune.hypers import flag, fraction, positive
 from adamtune.optimizers import gradients
-from adamtune.optimizers._moments import bias_correction
+from adamtune.optimizers._moments import bias_correction, floored
 from adamtune.optimizers._ops import ops
 from adamtune.optimizers._rule import Rule, Scalars, Slots, Total
 
@@ -42,7 +42,7 @@ def prepare(h: SimpleNamespace, scalars: Scalars, t: Any, total: Total) -> tuple
     prepared = {
         "m_scale": root / bias_correction(h.one_minus_beta_1, t),
         "v_scale": root * (1 - h.one_minus_beta_2) / bias_correction(h.one_minus_beta_2, t),
-        "scaled_epsilon": root * h.epsilon,
+        "scaled_epsilon": floored(root * h.epsilon),
     }
     return SimpleNamespace(**vars(h), **prepared), scalars
 

@@ -31,7 +31,7 @@ from typing import Any
 
 from adamtune.hypers import Value, fraction, positive
 from adamtune.optimizers import gradients
-from adamtune.optimizers._moments import bias_correction, moments, too_near_one
+from adamtune.optimizers._moments import bias_correction, floored, moments, too_near_one, without_epsilon
 from adamtune.optimizers._ops import ops
 from adamtune.optimizers._rule import Builtin, Rule, Scalars, Slots, Total, own_axes
 
@@ -40,7 +40,7 @@ def prepare(h: SimpleNamespace, scalars: Scalars, t: Any, total: Total) -> tuple
     """Both bias corrections in what m and epsilon are multiplied with, once a step instead of once a weight."""
     root = ops.sqrt(bias_correction(h.one_minus_beta_2, t))
     scale = root / bias_correction(h.one_minus_beta_1, t)
-    return SimpleNamespace(**vars(h), scale=scale, scaled_epsilon=h.epsilon * root), scalars
+    return SimpleNamespace(**vars(h), scale=scale, scaled_epsilon=floored(h.epsilon * root)), scalars
 
 
 def update(g: Any, w: Any, slots: Slots, h: SimpleNamespace, t: Any) -> tuple[Any, Slots]:
@@ -60,7 +60,7 @@ def unlike_builtin(values: Mapping[str, Value]) -> str:
     """Why keras.optimizers.Lamb would compute something else for these values."""
     if values["weight_decay"]:
         return "keras.optimizers.Lamb takes the weight decay off outside of the trust ratio, the paper inside"
-    return too_near_one(values, "Lamb")
+    return without_epsilon(values, "Lamb") or too_near_one(values, "Lamb")
 
 
 RULE = Rule(
@@ -73,6 +73,9 @@ RULE = Rule(
     # up to ten times and decays down to a tenth of those; beta_2 and epsilon as Adam's.
     hypers=(
         positive("learning_rate", 1e-3, low=1e-4, high=1e-1, tier=1, meaning="share of its norm a weight moves by"),
+        fraction("beta_1", 0.9, low=5e-2, high=0.5, tier=2, meaning="memory of the gradient's mean"),
+        fraction("beta_2", 0.999, low=1e-5, high=0.3, tier=3, meaning="memory of its square"),
+        positive("epsilon", 1e-7, low=1e-10, high=1e-1, tier=3, meaning="floor under the root", zero=True),
         replace(
             gradients.WEIGHT_DECAY,
             low=1e-4,
@@ -80,9 +83,6 @@ RULE = Rule(
             tier=1,
             meaning="share of the weights in the direction of a step; 0 is none",
         ),
-        fraction("beta_1", 0.9, low=5e-2, high=0.5, tier=2, meaning="memory of the gradient's mean"),
-        fraction("beta_2", 0.999, low=1e-5, high=0.3, tier=3, meaning="memory of its square"),
-        positive("epsilon", 1e-7, low=1e-10, high=1e-1, tier=3, meaning="floor under the root", zero=True),
     ),
     slots=("momentum", "velocity"),
     update=update,

@@ -9,9 +9,7 @@ s starts at the weights there are, and is what is judged and kept; between two o
 steps behind. Adam's moments are left as they are when w jumps. With a slow_step_size of 1 it is Adam, whatever the
 period. Neither Keras nor PyTorch has it; optax has `lookahead`, with the same steps.
 
->>> from adamtune.testing import (
-...     three_steps,
-... )  # on 0.5 * w**2 from w = 1: the second of Adam's steps, halved to (1 + w) / 2
+>>> from adamtune.testing import three_steps  # on 0.5 * w**2 from w = 1: after two of Adam's steps half of the way back
 >>> [round(w, 4) for w in three_steps("lookahead_adam", learning_rate=0.1, sync_period=2)]
 [0.9, 0.9002, 0.8007]
 """

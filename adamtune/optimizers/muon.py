@@ -9,15 +9,16 @@ matrix of shape (rows, columns):
     X = p / (|p|_F + 1e-7), then five times  A = X X^T,  X = a X + (b A + c A^2) X
     w = w - lr rms_rate sqrt(max(rows, columns)) X
 
-with (a, b, c) = (3.4445, -4.7750, 2.0315). For p = U S V^T this makes X = U S' V^T with S' from 0.68 to 1.21 where S is
+with (a, b, c) = (3.4445, -4.7750, 2.0315). For p = U S V^T this makes X = U S' V^T with S' from 0.68 to 1.20 where S is
 at least 0.3 % of |p|_F: the constants are chosen to lift small singular values fast, not to converge. A smaller S grows
 485-fold, and rounding with it. An X with all singular values one has elements of mean square 1 / max(rows, columns), so
 the step's are of size lr rms_rate. With Moonlight's rms_rate of 0.2 that is the size of Adam's steps, and rate and
 decay are of the size of AdamW's. Jordan's own scale is sqrt(max(1, columns / rows)) with a rate around 0.02.
 
-Which weights are matrices here: those of rank 2, without embeddings and without the output layer, as Jordan writes; and
-the kernels of convolutions, seen as (height * width * inputs, outputs), as in his code, without depthwise ones, whose
-filters each have one input. All others have Adam with the rate adam_lr_ratio lr and Keras' epsilon, see
+Which weights are matrices here: kernels of rank 2 but for the output layer's, as Jordan writes; and the kernels of
+two-dimensional convolutions, seen as (height * width * inputs, outputs), as in his code, without depthwise ones, whose
+filters each have one input, and transposed ones, whose axes are in another order. All others (embeddings, biases,
+attention's kernels of rank 3) have Adam with the rate adam_lr_ratio lr and Keras' epsilon, see
 `adamtune.optimizers.adam`. The layer is told by the names in its path, the output layer by being the last matrix.
 
 `keras.optimizers.Muon` has the same steps, but gives Adam to convolutions and Muon to the output layer, unless
@@ -39,7 +40,7 @@ from typing import Any
 
 from adamtune.hypers import flag, fraction, positive
 from adamtune.optimizers import gradients
-from adamtune.optimizers._moments import corrected_rate
+from adamtune.optimizers._moments import corrected_rate, floored, moments
 from adamtune.optimizers._ops import ops
 from adamtune.optimizers._rule import Place, Rule, Scalars, Shape, Slots, Total, Update, own_axes
 
@@ -49,20 +50,13 @@ _ROUNDS = 5
 _FLOOR = 1e-7
 
 # Words in the path of a layer whose kernel has the rank of a matrix, or of a convolution's, but is none.
-_NO_MATRIX = ("embedding", "depthwise")
+_NO_MATRIX = ("embedding", "depthwise", "transpose")
 
 
 def prepare(h: SimpleNamespace, scalars: Scalars, t: Any, total: Total) -> tuple[SimpleNamespace, Scalars]:
     """The rate of Adam with its bias corrections."""
-    rate, _ = corrected_rate(
-        SimpleNamespace(
-            learning_rate=h.adam_lr_ratio * h.learning_rate,
-            one_minus_beta_1=h.one_minus_adam_beta_1,
-            one_minus_beta_2=h.one_minus_adam_beta_2,
-        ),
-        t,
-    )
-    return SimpleNamespace(**vars(h), adam_rate=rate), scalars
+    rate, _ = corrected_rate(_of_adam(h), t)
+    return SimpleNamespace(**vars(h), adam_rate=rate, floor=floored(h.epsilon)), scalars
 
 
 def update(g: Any, w: Any, slots: Slots, h: SimpleNamespace, t: Any) -> tuple[Any, Slots]:
@@ -80,9 +74,17 @@ def update(g: Any, w: Any, slots: Slots, h: SimpleNamespace, t: Any) -> tuple[An
 def adam(g: Any, w: Any, slots: Slots, h: SimpleNamespace, t: Any) -> tuple[Any, Slots]:
     """One step of Adam, for everything else."""
     m, v = slots
-    m = m + h.one_minus_adam_beta_1 * (g - m)
-    v = v + h.one_minus_adam_beta_2 * (g * g - v)
-    return w - h.adam_rate * m / (ops.sqrt(v) + h.epsilon), (m, v)
+    m, v = moments(g, m, v, _of_adam(h))
+    return w - h.adam_rate * m / (ops.sqrt(v) + h.floor), (m, v)
+
+
+def _of_adam(h: SimpleNamespace) -> SimpleNamespace:
+    """What belongs to Adam, by Adam's names."""
+    return SimpleNamespace(
+        learning_rate=h.adam_lr_ratio * h.learning_rate,
+        one_minus_beta_1=h.one_minus_adam_beta_1,
+        one_minus_beta_2=h.one_minus_adam_beta_2,
+    )
 
 
 def orthogonal(x: Any) -> Any:
@@ -98,9 +100,10 @@ def orthogonal(x: Any) -> Any:
 
 
 def by_place(place: Place) -> Update:
-    """Muon for matrices and convolutions, Adam for all others."""
+    """Muon for the kernels of dense layers and two-dimensional convolutions, Adam for all others."""
+    is_kernel = place.path.endswith("kernel") and len(place.shape) in (2, 4)
     is_no_matrix = place.is_output or any(word in place.path.lower() for word in _NO_MATRIX)
-    return adam if is_no_matrix or len(place.shape) not in (2, 4) else update
+    return update if is_kernel and not is_no_matrix else adam
 
 
 def shapes(place: Place) -> tuple[Shape, ...]:

@@ -26,13 +26,13 @@ from types import SimpleNamespace
 from typing import Any
 
 from adamtune.hypers import Value, fraction, positive
-from adamtune.optimizers._moments import bias_correction, moments, too_near_one
+from adamtune.optimizers._moments import bias_correction, floored, moments, too_near_one, without_epsilon
 from adamtune.optimizers._ops import ops
 from adamtune.optimizers._rule import Builtin, Rule, Scalars, Slots, Total, without
 
 
 def prepare(h: SimpleNamespace, scalars: Scalars, t: Any, total: Total) -> tuple[SimpleNamespace, Scalars]:
-    """The momentum of this step and of the next, and the product of all until now."""
+    """The momentum of this step and of the next, the product of all until now, and the correction of v."""
 
     def momentum(step: Any) -> Any:
         return (1 - h.one_minus_beta_1) * (1 - 0.5 * ops.exp(math.log(0.96) * h.schedule_decay * step))
@@ -40,7 +40,14 @@ def prepare(h: SimpleNamespace, scalars: Scalars, t: Any, total: Total) -> tuple
     (product,) = scalars
     mu = momentum(t)
     product = product * mu
-    return SimpleNamespace(**vars(h), mu=mu, next_mu=momentum(t + 1), mu_product=product), (product,)
+    prepared = {
+        "mu": mu,
+        "next_mu": momentum(t + 1),
+        "mu_product": product,
+        "correction": bias_correction(h.one_minus_beta_2, t),
+        "floor": floored(h.epsilon),
+    }
+    return SimpleNamespace(**vars(h), **prepared), (product,)
 
 
 def update(g: Any, w: Any, slots: Slots, h: SimpleNamespace, t: Any) -> tuple[Any, Slots]:
@@ -49,8 +56,7 @@ def update(g: Any, w: Any, slots: Slots, h: SimpleNamespace, t: Any) -> tuple[An
     m, v = moments(g, m, v, h)
     ahead = h.next_mu * m / (1 - h.mu_product * h.next_mu)
     m_hat = ahead + (1 - h.mu) * g / (1 - h.mu_product)
-    v_hat = v / bias_correction(h.one_minus_beta_2, t)
-    return w - h.learning_rate * m_hat / (ops.sqrt(v_hat) + h.epsilon), (m, v)
+    return w - h.learning_rate * m_hat / (ops.sqrt(v / h.correction) + h.floor), (m, v)
 
 
 def unlike_builtin(values: Mapping[str, Value]) -> str:
@@ -58,7 +64,7 @@ def unlike_builtin(values: Mapping[str, Value]) -> str:
     psi = values["schedule_decay"]
     if psi != 1:
         return f"keras.optimizers.Nadam has no schedule_decay and computes with 1, not with {psi:g}"
-    return too_near_one(values, "Nadam")
+    return without_epsilon(values, "Nadam") or too_near_one(values, "Nadam")
 
 
 RULE = Rule(

@@ -37,7 +37,7 @@ from typing import Any
 
 from adamtune.hypers import count, fraction, positive
 from adamtune.optimizers import adam
-from adamtune.optimizers._moments import bias_correction, corrected_rate, moments
+from adamtune.optimizers._moments import bias_correction, corrected_rate, floored, moments
 from adamtune.optimizers._ops import ops
 from adamtune.optimizers._rule import Rule, Scalars, Slots, Total
 
@@ -78,7 +78,7 @@ def prepare(h: SimpleNamespace, scalars: Scalars, t: Any, total: Total) -> tuple
     rate = ops.where(divides, r * rate, h.learning_rate / bias_correction(h.one_minus_beta_1, t))
     epsilon = h.epsilon * ops.where(h.epsilon_after_correction > 0, root, ops.ones_like(root))
     divides = ops.where(divides, ops.ones_like(rate), ops.zeros_like(rate))
-    return SimpleNamespace(**vars(h), corrected_rate=rate, scaled_epsilon=epsilon, divides=divides), scalars
+    return SimpleNamespace(**vars(h), corrected_rate=rate, scaled_epsilon=floored(epsilon), divides=divides), scalars
 
 
 def update(g: Any, w: Any, slots: Slots, h: SimpleNamespace, t: Any) -> tuple[Any, Slots]:

@@ -13,8 +13,7 @@ TensorFlow and optax write it: epsilon inside the root, the learning rate inside
 Inside the root an epsilon of 1e-7 is a floor of 3e-4; in Keras 2 and PyTorch, where it stands outside, it is one of
 1e-7. (PyTorch also has the learning rate outside the momentum, which differs where the rate changes.) There is no bias
 correction: the first step has the length lr / sqrt(1 - rho). v - a^2 is no less than 0 but for rounding, and is taken
-as 0 then (Keras takes the root of what rounding left, NaN where epsilon does not cover it). Where root and epsilon are
-both 0 the gradient is divided by 1, so that a gradient of 0 makes no NaN.
+as 0 then (Keras takes the root of what rounding left, NaN where epsilon does not cover it).
 
 >>> from adamtune.testing import three_steps  # on 0.5 * w**2 from w = 1: the first step is 0.01 / sqrt(0.1)
 >>> [round(w, 4) for w in three_steps("rmsprop", learning_rate=0.01)]
@@ -29,6 +28,7 @@ from typing import Any
 
 from adamtune.hypers import Value, flag, fraction, positive
 from adamtune.optimizers import adagrad
+from adamtune.optimizers._moments import without_epsilon
 from adamtune.optimizers._ops import ops
 from adamtune.optimizers._rule import Builtin, Rule, Slots, without
 
@@ -56,9 +56,7 @@ def unlike_builtin(values: Mapping[str, Value]) -> str:
     """Why keras.optimizers.RMSprop would compute something else for these values."""
     if values["epsilon_outside_root"]:
         return "keras.optimizers.RMSprop adds epsilon under the root, not to it"
-    if not values["epsilon"]:
-        return "keras.optimizers.RMSprop divides 0 by 0 where epsilon and all gradients so far are 0"
-    return ""
+    return without_epsilon(values, "RMSprop")
 
 
 RULE = Rule(

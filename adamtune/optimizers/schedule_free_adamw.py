@@ -41,7 +41,7 @@ from typing import Any
 
 from adamtune.hypers import fraction, positive
 from adamtune.optimizers import gradients
-from adamtune.optimizers._moments import bias_correction
+from adamtune.optimizers._moments import bias_correction, floored
 from adamtune.optimizers._ops import ops
 from adamtune.optimizers._rule import Rule, Scalars, Slots, Total
 
@@ -56,7 +56,10 @@ def prepare(h: SimpleNamespace, scalars: Scalars, t: Any, total: Total) -> tuple
     newest = ops.power(t, h.r)
     weights = weights * ops.power(unit, h.weight_lr_power) + newest
     correction = bias_correction(h.one_minus_beta_2, t)
-    return SimpleNamespace(**vars(h), share=newest / weights, correction=correction), (largest, weights)
+    return SimpleNamespace(**vars(h), share=newest / weights, correction=correction, floor=floored(h.epsilon)), (
+        largest,
+        weights,
+    )
 
 
 def update(g: Any, w: Any, slots: Slots, h: SimpleNamespace, t: Any) -> tuple[Any, Slots]:
@@ -65,7 +68,7 @@ def update(g: Any, w: Any, slots: Slots, h: SimpleNamespace, t: Any) -> tuple[An
     is_first = ops.equal(t, 1)
     z, x = (ops.where(is_first, w, each) for each in (z, x))
     v = (1 - h.one_minus_beta_2) * v + h.one_minus_beta_2 * (g * g)
-    z = z - h.learning_rate * (g / (ops.sqrt(v / h.correction) + h.epsilon) + h.weight_decay * w)
+    z = z - h.learning_rate * (g / (ops.sqrt(v / h.correction) + h.floor) + h.weight_decay * w)
     x = x + h.share * (z - x)
     return x + h.one_minus_beta_1 * (z - x), (z, v, x)
 

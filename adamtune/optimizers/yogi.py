@@ -25,7 +25,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from adamtune.hypers import flag, fraction, positive
-from adamtune.optimizers._moments import corrected_rate
+from adamtune.optimizers._moments import corrected_rate, floored
 from adamtune.optimizers._ops import ops
 from adamtune.optimizers._rule import Rule, Scalars, Slots, Total
 
@@ -37,7 +37,7 @@ def prepare(h: SimpleNamespace, scalars: Scalars, t: Any, total: Total) -> tuple
     rate = ops.where(corrected, rate, h.learning_rate)
     epsilon = h.epsilon * ops.where(corrected, root, ops.ones_like(root))
     start = ops.where(corrected, h.initial_accumulator_value, ops.zeros_like(h.initial_accumulator_value))
-    return SimpleNamespace(**vars(h), corrected_rate=rate, scaled_epsilon=epsilon, initial_mean=start), scalars
+    return SimpleNamespace(**vars(h), corrected_rate=rate, scaled_epsilon=floored(epsilon), initial_mean=start), scalars
 
 
 def update(g: Any, w: Any, slots: Slots, h: SimpleNamespace, t: Any) -> tuple[Any, Slots]:
@@ -49,9 +49,7 @@ def update(g: Any, w: Any, slots: Slots, h: SimpleNamespace, t: Any) -> tuple[An
     square = g * g
     m = m + h.one_minus_beta_1 * (g - m)
     v = v - h.one_minus_beta_2 * ops.sign(v - square) * square
-    root = ops.sqrt(v) + h.scaled_epsilon
-    # Without epsilon and without a start a gradient of 0 would be divided by 0.
-    return w - h.corrected_rate * m / ops.where(ops.equal(root, 0), ops.ones_like(root), root), (m, v)
+    return w - h.corrected_rate * m / (ops.sqrt(v) + h.scaled_epsilon), (m, v)
 
 
 RULE = Rule(

@@ -26,6 +26,7 @@ def in_catalogue(rule: Rule) -> Iterator[None]:
     finally:
         catalogue.clear()
         catalogue.update(before)
+        optimizers.register()  # to Keras a namesake is again what it was
 
 
 def furthest(configs: Sequence[OptimizerConfig], *strategies: str) -> dict[str, float]:

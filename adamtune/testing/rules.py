@@ -141,6 +141,17 @@ class RuleTestCase:
             after = path(rule, {"weight_decay": 0.0}, lambda w, t: 0 * w, start, steps=2, dtype="float32")[-1]
             np.testing.assert_array_equal(after, start.astype("float32"))
 
+    def test_a_weight_without_gradients_stays_whatever_is_0(self, rule: Rule) -> None:
+        zeros = {hyper.name: 0.0 for hyper in rule.hypers if hyper.scale == "log" and hyper.zero}
+        flags = [{hyper.name: not hyper.default} for hyper in rule.hypers if hyper.scale == "flag"]
+        lanes = [zeros, *({**zeros, **each} for each in flags)]
+        gradients = np.array([[1.0, 0.0], [0.0, 0.0], [-1.0, 0.0]])
+        for dtype in ("float32", "float64"):
+            start = np.full((len(lanes), 2), 0.7)
+            weights = path(rule, lanes, lambda w, t: 0 * w + gradients[t - 1].astype(w.dtype), start, 3, dtype)
+            assert np.isfinite(weights).all()
+            assert (weights[:, :, 1] == start[0, 1].astype(dtype)).all()
+
     def test_each_hyper_matters(self, rule: Rule, lively: Values) -> None:
         # Vectors and matrices; elements whose gradient is small beside any floor; a rate that rises; gradients with and
         # without a direction. Somewhere there, each hyper has something to do.
@@ -297,7 +308,9 @@ class RuleTestCase:
                 with floatx(dtype):
                     optimizer = _keras_class(rule)(**values)
                     # The second stands where a model has its output layer, and without a gradient counts for nothing.
-                    weight, other = (keras.Variable(np.ones(size), dtype=dtype) for size in (shape, (1, 1)))
+                    weight, other = (
+                        keras.Variable(np.ones(size), dtype=dtype, name="kernel") for size in (shape, (1, 1))
+                    )
                     for g in gradients:
                         optimizer.apply(
                             [keras.ops.convert_to_tensor(g), keras.ops.zeros((1, 1), dtype)], [weight, other]

@@ -145,10 +145,9 @@ def _bounds(hyper: Hyper, carried: bool, wanted: Any) -> tuple[float | None, flo
     if hyper.scale == "count" and not all(end == int(end) for end in ends):
         raise SettingError(f"space[{hyper.name!r}]={wanted!r}: expected two whole numbers.")
     if not 0 < low < high:
-        raise SettingError(
-            f"space[{hyper.name!r}]={wanted!r}: expected two different bounds, above 0 because the scale is "
-            f"logarithmic{' in 1 - ' + hyper.name if hyper.scale == 'complement' else ''}."
-        )
+        of = " in 1 - " + hyper.name if hyper.scale == "complement" else ""
+        why = "" if hyper.scale == "count" else f" because the scale is logarithmic{of}"
+        raise SettingError(f"space[{hyper.name!r}]={wanted!r}: expected two different bounds, above 0{why}.")
     return low, high
 
 

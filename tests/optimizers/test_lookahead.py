@@ -1,13 +1,16 @@
-"""Lookahead around Adam and SGD: what it is at alpha = 1, its rounds, and optax's."""
+"""Lookahead around Adam and SGD: what it is at alpha = 1, its rounds."""
 
 import keras
 import numpy as np
-import optax
 import pytest
 
 from adamtune import optimizers
+from adamtune.config import OptimizerConfig
+from adamtune.engine.one_by_one import OneByOne
+from adamtune.optimizers import AveragedWeights
 from adamtune.optimizers._lookahead import around
 from adamtune.testing import floatx, path
+from tests.engine import problems
 from tests.optimizers import papers
 
 STEPS = 23
@@ -66,22 +69,6 @@ def test_a_round_on_a_quadratic_shrinks_each_eigenvalue_by_its_share(alpha):
     np.testing.assert_allclose(weights[k - 1 :: k], shrinks ** np.arange(1, 6)[:, None], rtol=1e-9)
 
 
-def test_it_is_that_of_optax(gradients):
-    import jax
-
-    values = {"learning_rate": 2**-5, "momentum": 0.875, "sync_period": 4, "slow_step_size": 0.25}
-    with jax.enable_x64(True):
-        theirs = optax.lookahead(optax.sgd(2**-5, momentum=0.875), sync_period=4, slow_step_size=0.25)
-        params = optax.LookaheadParams.init_synced(jax.numpy.asarray(START))
-        state, weights = theirs.init(params), []
-        for g in gradients:
-            updates, state = theirs.update(jax.numpy.asarray(g), state, params)
-            params = optax.apply_updates(params, updates)
-            weights.append(np.asarray(params.fast))
-    ours = path(optimizers.get("lookahead_sgd"), values, lambda w, t: gradients[t - 1], START, STEPS)
-    np.testing.assert_allclose(ours, weights, rtol=1e-9, atol=1e-12)
-
-
 def test_it_goes_around_another_rule(gradients):
     # One with scalars and a preparation of its own.
     made = around(optimizers.get("nadam"), "lookahead_nadam", "LookaheadNadam", "notes")
@@ -92,3 +79,46 @@ def test_it_goes_around_another_rule(gradients):
         for rule, given in ((made, values), (optimizers.get("nadam"), {"learning_rate": 0.1}))
     )
     np.testing.assert_allclose(ours, theirs, rtol=1e-14, atol=1e-15)
+
+
+def test_the_trial_after_is_not_given_the_weights_of_the_one_before():
+    # Fewer updates than a round: what is judged are the initial weights.
+    task, stream = problems.make_task(n=40)
+    model = task.build(stream.seed)
+    initial = model.get_weights()
+    engine = OneByOne(task, model, stream)
+    judged = []
+    for rate in (0.5, 0.5):
+        engine.clock = 0
+        engine.load({0: OptimizerConfig("lookahead_sgd", learning_rate=rate, sync_period=10)})
+        engine.tick()
+        judged.append(engine.reports()[0])
+        for one, other in zip(engine.weights(0), initial, strict=True):
+            np.testing.assert_array_equal(one, other)
+        engine.free([0])
+    assert judged[0] == judged[1]
+
+
+def test_the_callback_can_be_used_again(gradients):
+    x = gradients.astype("float32")
+    callback = AveragedWeights(swap_on_epoch=True)
+    models = []
+    for _ in range(2):
+        model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(2)])
+        model.compile(optimizers.LookaheadSGD(learning_rate=0.5, sync_period=3), "mse", run_eagerly=True)
+        judged = []
+        look = lambda epoch, logs, model=model, judged=judged: judged.append(model.get_weights())  # noqa: E731
+        seen = keras.callbacks.LambdaCallback(on_epoch_end=look)
+        model.fit(
+            x, x[:, :2], batch_size=4, epochs=2, validation_data=(x, x[:, :2]), verbose=0, callbacks=[callback, seen]
+        )
+        models.append(model)
+        loss = model.evaluate(x, x[:, :2], verbose=0, callbacks=[callback])
+        assert loss == pytest.approx(model.history.history["val_loss"][-1], rel=1e-6)
+        for one, (_, average), seen_last in zip(
+            model.get_weights(), model.optimizer.averages(), judged[-1], strict=True
+        ):
+            np.testing.assert_array_equal(one, average)
+            np.testing.assert_array_equal(seen_last, average)
+    for one, (_, average) in zip(models[0].get_weights(), models[0].optimizer.averages(), strict=True):
+        np.testing.assert_array_equal(one, average)

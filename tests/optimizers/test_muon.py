@@ -34,15 +34,23 @@ def test_hidden_matrices_and_convolutions_have_muon():
             keras.layers.Conv2D(4, 3, name="convolution"),
             keras.layers.DepthwiseConv2D(3, name="depthwise"),
             keras.layers.SeparableConv2D(4, 3, name="separable"),
+            keras.layers.Conv2DTranspose(2, 3, name="transposed"),
             keras.layers.BatchNormalization(name="norm"),
-            keras.layers.Flatten(),
+            keras.layers.Reshape((-1, 2)),
+            keras.layers.GRU(4, name="recurrent"),  # its bias has rank 2
             keras.layers.Dense(5, name="hidden"),
             keras.layers.Dense(3, name="output"),
         ]
     )
     at = {place.path: RULE.update_at(place) for place in places(model.trainable_variables)}
     found = {"/".join(path.split("/")[-2:]) for path, update in at.items() if update is muon.update}
-    assert found == {"convolution/kernel", "separable/pointwise_kernel", "hidden/kernel"}
+    assert found == {
+        "convolution/kernel",
+        "separable/pointwise_kernel",
+        "gru_cell/kernel",
+        "gru_cell/recurrent_kernel",
+        "hidden/kernel",
+    }
     assert set(at.values()) == {muon.update, muon.adam}
 
 

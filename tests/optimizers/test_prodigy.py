@@ -2,11 +2,11 @@
 
 import keras
 import numpy as np
-import optax
 import pytest
 
 from adamtune import optimizers
 from adamtune.testing import floatx, path
+from tests.optimizers import oracles
 from tests.optimizers.papers import prodigy as paper
 
 RULE = optimizers.get("prodigy")
@@ -46,7 +46,9 @@ def test_all_weights_share_one_estimate(values, gradients):
 
 @pytest.mark.parametrize("safeguard_warmup", [False, True])
 def test_with_bias_correction_it_is_that_of_optax(safeguard_warmup, gradients):
+    oracles.needs("optax")
     import jax
+    import optax
 
     values = {"learning_rate": 0.5, "beta_1": 0.875, "beta_2": 1 - 2**-6, "weight_decay": 2**-4, "d0": 2**-10}
     # Towards somewhere, so that the estimate grows.

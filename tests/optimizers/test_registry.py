@@ -46,11 +46,32 @@ def test_names_are_taken_once():
     assert "mine" not in optimizers.names() and optimizers.get("sgd") is SGD
 
 
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"name": "Mine"}, "write 'mine'"),
+        ({"class_name": "mine"}, "begins with a capital"),
+        ({"class_name": "LearningRate"}, "none of AveragedWeights"),
+        ({"class_name": "Rule"}, "none of AveragedWeights"),
+    ],
+)
+def test_names_that_could_not_be_found_are_refused(wrong, says):
+    with pytest.raises(ConfigError, match=says):
+        optimizers.register(replace(MINE, **wrong))
+
+
+def test_names_stay_sorted(catalogue):
+    assert optimizers.names() == sorted(optimizers.names())
+
+
 def test_a_rule_can_take_the_place_of_its_namesake(catalogue):
     newer = replace(MINE, source="newer")
     optimizers.register(newer, replace=True)
     assert optimizers.get("mine") is newer
     assert optimizers.Mine.rule is newer
+    optimizers.register(MINE, replace=True)
+    assert keras.saving.get_registered_object("adamtune>Mine") is optimizers.Mine
+    assert optimizers.Mine.rule is MINE
 
 
 class Entry:
@@ -63,13 +84,21 @@ def broken():
 
 
 def test_installed_packages_offer_rules(monkeypatch):
-    entries = [Entry("mine", lambda: MINE), Entry("bad", broken), Entry("worse", lambda: 3), Entry("sgd", lambda: SGD)]
-    found = lambda group: entries if group == "adamtune.optimizers" else []  # noqa: E731
-    monkeypatch.setattr(importlib.metadata, "entry_points", found)
+    known = optimizers.names()
+    monkeypatch.setattr(optimizers, "_RULES", {})  # as in a process that begins
+    builds_on_another = lambda: optimizers.get("sgd") and MINE  # noqa: E731
+    entries = [
+        Entry("mine", builds_on_another),
+        Entry("bad", broken),
+        Entry("worse", lambda: 3),
+        Entry("sgd", lambda: SGD),
+    ]
+    offered = lambda group: entries if group == "adamtune.optimizers" else []  # noqa: E731
+    monkeypatch.setattr(importlib.metadata, "entry_points", offered)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        catalogue = optimizers._catalogue.__wrapped__()
-    assert catalogue["mine"] is MINE and set(catalogue) == {"mine", *optimizers.names()}
+        found = dict(optimizers._catalogue())
+    assert found["mine"] is MINE and set(found) == {"mine", *known}
     assert [str(each.message).split(" is left out: ")[1] for each in said] == [
         "no such thing",
         "expected a Rule, got int: see adamtune.optimizers.Rule.",
