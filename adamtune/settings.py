@@ -43,7 +43,7 @@ class Settings:
 
     def starting(self) -> list[OptimizerConfig]:
         """Configs to try first: each optimizer's defaults (which a wave begins with by itself), then what was given."""
-        return [*([] if self.space.all_of_them else self.space.defaults()), *self.start_from]
+        return [*([] if self.space.wave else self.space.defaults()), *self.start_from]
 
     def keeping(self, options: dict[str, Any]) -> Settings:
         """The same with what the optimizer of the user's model does besides its rule."""
@@ -83,6 +83,11 @@ def check(tuner: Any, kind: str) -> Settings:
         if is_given:
             raise SettingError(f"{name}={getattr(tuner, name)!r} is not there yet: leave {name} out.")
     rules, all_of_them = _rules(tuner.optimizer)
+    if all_of_them and tuner.n_trials < len(rules):
+        raise SettingError(
+            f"optimizer='all' with n_trials={tuner.n_trials}: each of {len(rules)} optimizers is tried once "
+            f"before the better ones go on. Write n_trials={2 * len(rules)} or more, or name a few optimizers."
+        )
     searched = _space(rules, tuner.space, tuner.n_trials, all_of_them)
     return Settings(
         kind,

@@ -8,6 +8,7 @@ training.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import time
 import warnings
@@ -59,7 +60,7 @@ class AdamTuner(BaseEstimator):
         gradient accumulation), which every trial then does too.
     optimizer : str or list of str, default="adam"
         Optimizer or optimizers to tune, see `adamtune.optimizers.names()`. With several, each trial chooses one.
-        "all" begins with a few trials of every optimizer and goes on with the better half.
+        "all" begins with a few trials of every optimizer and goes on with the better ones.
     task : {"auto", "classification", "regression"}, default="auto"
         "auto" reads it off y.
     space : "auto", str or mapping, default="auto"
@@ -577,10 +578,10 @@ def _prepare(
     task, model = _task(tuner, X, y, groups, data, seed)
     settings = settings.keeping(kept_options(tuner.model if isinstance(tuner.model, keras.Model) else model))
     stamp = None if stored is None else records.read_stamp(stored)
-    # The automatic space depends on n_trials; a resumed study keeps the one it was made with.
+    # The wave and the automatic space depend on n_trials; a resumed study keeps those it was made with.
     searched = settings.space
-    if stamp and tuner.space == "auto" and _alike(kept := Space.from_json(stamp.space), searched):
-        searched = kept
+    if stamp and _alike(kept := Space.from_json(stamp.space), searched):
+        searched = kept if tuner.space == "auto" else dataclasses.replace(searched, wave=kept.wave)
     run = prepare(
         task,
         model,
@@ -600,7 +601,7 @@ def _prepare(
 
 def _alike(stored: Space, asked: Space) -> bool:
     """Whether two spaces are of the same optimizers with the same options, whatever numbers they free."""
-    same = list(stored.parts) == list(asked.parts) and stored.all_of_them == asked.all_of_them
+    same = list(stored.parts) == list(asked.parts) and (stored.wave is None) == (asked.wave is None)
     return same and stored.options == asked.options
 
 

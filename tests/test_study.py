@@ -1,12 +1,14 @@
 """Studies through the estimator: several optimizers, schedules, samplers, pruners, spaces, options of the model."""
 
+from collections import Counter
+
 import keras
 import numpy as np
 import optuna
 import pytest
 from optuna.samplers import TPESampler
 
-from adamtune import OptimizerConfig
+from adamtune import OptimizerConfig, optimizers
 from adamtune.engine.lanes import LaneEngine
 from adamtune.errors import ConfigError, SettingError
 from adamtune.optimizers import schedules
@@ -69,18 +71,23 @@ def test_parameters_of_a_trial_are_sampled_together(several):
         assert len(trial.params) > 1
 
 
-def test_all_goes_on_with_the_better_half_of_a_wave():
-    tuner = tuned(optimizer="all", n_trials=25, epochs=1, space=FAST)
+def test_all_goes_on_with_the_better_half_of_a_wave(monkeypatch, tmp_path):
+    five = ["adam", "adamw", "nadam", "rmsprop", "sgd"]
+    monkeypatch.setattr(optimizers, "names", lambda: five)
+    settings = {"optimizer": "all", "epochs": 1, "space": FAST, "storage": f"sqlite:///{tmp_path / 'test.db'}"}
+    tuner = tuned(**settings, study_name="mine", n_trials=26)
     wave = [trial for trial in trials(tuner) if "optimizer" not in trial.params]
     after = trials(tuner)[len(wave) :]
-    everyone = list(dict.fromkeys(tuner.trials_["optimizer"]))
-    assert len(wave) == 4 * len(everyone) and len(after) == 25 - len(wave)
-    assert [records.config_of(trial) for trial in wave[: len(everyone)]] == [OptimizerConfig(n) for n in everyone]
-    best = {name: min(t.value for t in wave if records.rule_of(t) == name) for name in everyone}
-    half = sorted(everyone, key=best.get)[: -(-len(everyone) // 2)]
+    # Half of 26 is enough for two of each; the 16 left are enough for two that stay.
+    assert Counter(records.rule_of(trial) for trial in wave) == dict.fromkeys(five, 2) and len(after) == 16
+    assert [records.config_of(trial) for trial in wave[:5]] == [OptimizerConfig(name) for name in five]
+    best = {name: min(t.value for t in wave if records.rule_of(t) == name) for name in five}
     (choices,) = {trial.distributions["optimizer"].choices for trial in after}
-    assert set(choices) == set(half)
-    assert tuner.n_programs_ == len(everyone)
+    assert set(choices) == set(sorted(five, key=best.get)[:2])
+    assert tuner.n_programs_ == len(five)
+    # With 30 trials from the beginning there would be three of each, and one that stays.
+    longer = trials(tuned(**settings, study_name="mine", n_trials=30, resume=True))[26:]
+    assert [trial.distributions["optimizer"].choices for trial in longer] == [choices] * 4
 
 
 @pytest.mark.parametrize(

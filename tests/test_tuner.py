@@ -475,6 +475,7 @@ def test_study_in_which_everything_diverges_says_what_to_do(tmp_path):
         ({"start_from": "store"}, SettingError, "not there yet"),
         ({"start_from": [OptimizerConfig("sgd")]}, SettingError, "OptimizerConfig\\('adam'"),
         ({"refit": "all"}, SettingError, "refit='all'"),
+        ({"optimizer": "all"}, SettingError, "is tried once before.*or name a few"),
         ({"resume": True}, SettingError, "study_name"),
         ({"study_name": " "}, SettingError, "study_name"),
         ({"patience": 3}, SettingError, "patience=3 is not there yet"),

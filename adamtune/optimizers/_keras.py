@@ -48,7 +48,7 @@ class RuleOptimizer(keras.optimizers.Optimizer):
         # A schedule or a callable is Keras' business; a number is checked like every other hyper.
         if not callable(rate):
             rate = hypers["learning_rate"].check(rate)
-        if given.get("weight_decay", 0.0) is None:  # which is how Keras says that there is none
+        if "weight_decay" in hypers and given.get("weight_decay", 0.0) is None:  # as Keras says that there is none
             given["weight_decay"] = 0.0
         values = {name: h.check(given.pop(name, h.default)) for name, h in hypers.items() if name != "learning_rate"}
         # A weight decay is Keras' business too, with the rule's own default and bounds.

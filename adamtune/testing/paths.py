@@ -153,12 +153,14 @@ def three_steps(optimizer: str, **hypers: Any) -> list[float]:
 
 @contextmanager
 def floatx(dtype: str) -> Iterator[None]:
-    """Keras' default float type for a while: a `keras.optimizers` class keeps its learning rate in it."""
+    """Keras' default float type for a while, of what optimizers keep and of what layers compute in."""
     import keras
 
-    before = keras.config.floatx()
+    before, policy = keras.config.floatx(), keras.config.dtype_policy()
     keras.config.set_floatx(dtype)
+    keras.config.set_dtype_policy(dtype)  # Keras keeps the policy that it was asked for first
     try:
         yield
     finally:
         keras.config.set_floatx(before)
+        keras.config.set_dtype_policy(policy)

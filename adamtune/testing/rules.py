@@ -148,7 +148,8 @@ class RuleTestCase:
         gradients = np.array([[1.0, 0.0], [0.0, 0.0], [-1.0, 0.0]])
         for dtype in ("float32", "float64"):
             start = np.full((len(lanes), 2), 0.7)
-            weights = path(rule, lanes, lambda w, t: 0 * w + gradients[t - 1].astype(w.dtype), start, 3, dtype)
+            given = gradients.astype(dtype)
+            weights = path(rule, lanes, lambda w, t, g=given: 0 * w + g[t - 1], start, 3, dtype)  # type: ignore[misc]
             assert np.isfinite(weights).all()
             assert (weights[:, :, 1] == start[0, 1].astype(dtype)).all()
 
@@ -445,6 +446,8 @@ def _same(some: Mapping[str, Any], others: Mapping[str, Any]) -> bool:
 
 
 def _keras_class(rule: Rule) -> Any:
+    import keras
+
     from adamtune.optimizers._keras import keras_class
 
-    return keras_class(rule)
+    return keras.saving.register_keras_serializable(package="adamtune")(keras_class(rule))

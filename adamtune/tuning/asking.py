@@ -40,7 +40,7 @@ class Asking:
         # Trials that wait are the next to be asked; counting here saves a read of the whole study at each ask.
         stored = study.get_trials(deepcopy=False, states=[s for s in TrialState if s != TrialState.WAITING])
         self._numbers = itertools.count(len(stored))
-        self._among: tuple[str, ...] | None = None if space.all_of_them else tuple(space.parts)
+        self._among: tuple[str, ...] | None = None if space.wave else tuple(space.parts)
         self._suggests = not (isinstance(sampler, str) and sampler in _LEARNS_FROM)
 
     def next(self) -> tuple[optuna.Trial, OptimizerConfig] | None:
@@ -74,7 +74,7 @@ class Asking:
         # A starting config is trained exactly as given, also where the space can only come near it.
         if stored := trial.user_attrs.get("config"):
             planned = OptimizerConfig.from_json(stored)
-            rule = planned.optimizer if self._space.all_of_them else None
+            rule = planned.optimizer if self._space.wave else None
 
         def pick(missing: dict[str, BaseDistribution]) -> dict[str, Any]:
             return {name: trial._suggest(name, each) for name, each in missing.items()}

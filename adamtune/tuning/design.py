@@ -4,9 +4,10 @@ The design is a scrambled Sobol sequence for each optimizer (Owen 1998, "Scrambl
 points"): its points fill the space evenly however many are taken, which independent draws do not. Optimizers take
 turns, and so do the schedules of one, so that after a few trials every choice has been seen.
 
-The wave is for many optimizers: a few trials of each, its default and rates spread over its range; then the better half
-goes on (Schmidt, Schneider & Hennig 2021, "Descending through a Crowded Valley", arXiv 2007.01547: several optimizers
-untuned do about as well as one that is tuned, so each deserves a look and few deserve a search).
+The wave is for many optimizers: a few trials of each, its default and rates spread over its range; then the better ones
+go on, the survivors, at most half of them (Schmidt, Schneider & Hennig 2021, "Descending through a Crowded Valley",
+arXiv 2007.01547: several optimizers untuned do about as well as one that is tuned, so each deserves a look and few
+deserve a search). How many trials each has and how many survive follows from the budget, see `tuning.space.Wave`.
 
 Everything here is a function of the space, the seed and the stored trials, so a resumed study goes on as an undisturbed
 one. A trial that was cut off (FAIL) does not count: its turn comes again.
@@ -15,6 +16,7 @@ one. A trial that was cut off (FAIL) does not count: its turn comes again.
 from __future__ import annotations
 
 import itertools
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -27,14 +29,11 @@ from optuna.trial import FrozenTrial, TrialState
 from adamtune.config import OptimizerConfig
 from adamtune.tuning import records
 from adamtune.tuning.parameter import at
-from adamtune.tuning.space import OPTIMIZER, SCHEDULE, Space
+from adamtune.tuning.space import OPTIMIZER, SCHEDULE, STARTUP_EACH, Space
 
-# Finished trials before a sampler is asked that learns. 10 is Optuna's own default for TPE; with several optimizers
-# each needs as many as a good and a bad group of it have members: with fewer than 4 a model of one optimizer is little
-# more than its prior.
-STARTUP, STARTUP_EACH = 10, 4
-# Rates in the wave beside the default. With it each optimizer has STARTUP_EACH trials when the wave is over.
-RATES = 3
+# Finished trials before a sampler is asked that learns: Optuna's own default for TPE. With several optimizers it may
+# have to be more, see STARTUP_EACH.
+STARTUP = 10
 
 _GONE = (TrialState.FAIL, TrialState.WAITING)
 
@@ -44,7 +43,7 @@ def is_over(space: Space, trials: Sequence[FrozenTrial], among: Sequence[str], c
 
     That is when enough trials have finished, and among them one of every optimizer with every schedule. The second is
     what lets TPE sample all parameters of a point together: it knows only what finished trials have, and draws
-    anything else on its own.
+    anything else on its own. The wave's trials count where they are of a survivor: of the others nothing is asked.
 
     Parameters
     ----------
@@ -53,7 +52,7 @@ def is_over(space: Space, trials: Sequence[FrozenTrial], among: Sequence[str], c
     count : sequence of TrialState
         What the sampler learns from.
     """
-    finished = [trial for trial in trials if trial.state in count]
+    finished = [trial for trial in trials if trial.state in count and records.rule_of(trial) in among]
     if len(finished) < max(STARTUP, STARTUP_EACH * len(among)):
         return False
     seen = {_branch(space, trial.params) for trial in finished}
@@ -84,7 +83,8 @@ def next_point(space: Space, trials: Sequence[FrozenTrial], among: Sequence[str]
 def wave(space: Space, trials: Sequence[FrozenTrial]) -> OptimizerConfig | None:
     """The config of the wave that comes next; None when all have begun."""
     begun = [records.config_of(t) for t in _of_wave(trials, lambda s: s != TrialState.FAIL) if "config" in t.user_attrs]
-    columns = [_rates(space, default) for default in space.defaults()]
+    assert space.wave is not None
+    columns = [_rates(space, default, space.wave.each) for default in space.defaults()]
     rows = itertools.zip_longest(*columns)  # every optimizer's default first
     return next((config for row in rows for config in row if config is not None and config not in begun), None)
 
@@ -92,7 +92,7 @@ def wave(space: Space, trials: Sequence[FrozenTrial]) -> OptimizerConfig | None:
 def survivors(
     space: Space, trials: Sequence[FrozenTrial], direction: optuna.study.StudyDirection
 ) -> tuple[str, ...] | None:
-    """The better half of the optimizers, in the order of the space; None before the wave is over."""
+    """The optimizers that did best in the wave, in the order of the space; None before it is over."""
     for trial in trials:  # once a choice is stored it stays: Optuna knows no other in this study
         if isinstance(chosen := trial.distributions.get(OPTIMIZER), CategoricalDistribution):
             return tuple(str(choice) for choice in chosen.choices)
@@ -102,16 +102,24 @@ def survivors(
     ranked = [records.rule_of(trial) for trial in records.rank(ended, direction)]
     # Those of which every trial diverged come last.
     order = list(dict.fromkeys([*(rule for rule in ranked if rule in space.parts), *space.parts]))
-    staying = order[: -(-len(space.parts) // 2)]
+    assert space.wave is not None
+    staying = order[: space.wave.staying]
     return tuple(rule for rule in space.parts if rule in staying)
 
 
-def _rates(space: Space, default: OptimizerConfig) -> list[OptimizerConfig]:
-    """The default config, and the same with rates spread evenly over the range that is searched, on its scale."""
+def _rates(space: Space, default: OptimizerConfig, count: int) -> list[OptimizerConfig]:
+    """The default config, and the same with other rates: `count` in all, spread over the range that is searched.
+
+    The range is cut into as many equal stretches, on its scale. The default has one (the upper one where two meet), the
+    others are tried in the middle.
+    """
     rate = space.parts[default.optimizer].free.get("learning_rate")
     if rate is None:
         return [default]
-    spread = [rate.value(at(rate.distribution, (k + 0.5) / RATES)) for k in range(RATES)]
+    ends = [rate.value(at(rate.distribution, k / count)) for k in range(1, count)]
+    # Many defaults are the middle of their range, and rounding shall not decide.
+    taken = sum(end < default.learning_rate or math.isclose(end, default.learning_rate) for end in ends)
+    spread = [rate.value(at(rate.distribution, (k + 0.5) / count)) for k in range(count) if k != taken]
     given: dict[str, Any] = {**default.hypers, **default.options, "schedule": default.schedule}
     return [default, *(OptimizerConfig(default.optimizer, **{**given, "learning_rate": each}) for each in spread)]
 

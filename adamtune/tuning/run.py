@@ -148,7 +148,7 @@ def open_study(
     """The stored study; or a new one, by default named for its task and optimizers, with what is to be tried first."""
     if stored is not None:
         return studies.resume(database, stored.study_name, run.task.direction, run.stamp, run.space)
-    name = name or f"{run.task.name}/{'all' if run.space.all_of_them else run.stamp.optimizer}"
+    name = name or f"{run.task.name}/{'all' if run.space.wave else run.stamp.optimizer}"
     study = studies.create(database, name, run.task.direction, run.stamp, exact)
     studies.enqueue(study, run.space, run.starting)
     return study

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from optuna.distributions import (
@@ -37,6 +37,10 @@ from adamtune.tuning.parameter import Parameter, named, near_bound, nearest, rea
 # learning rate, from 25 on beta_1 and epsilon too, with substantially more beta_2 as well. A tier that is not here is
 # searched only when it is named.
 TIERS = {1: 0, 2: 25, 3: 60}
+
+# Trials of each optimizer before a sampler is asked that learns: as many as a good and a bad group of it have members.
+# With fewer than 4 a model of one optimizer is little more than its prior.
+STARTUP_EACH = 4
 
 OPTIMIZER, SCHEDULE = "optimizer", "schedule"
 
@@ -81,6 +85,36 @@ class Part:
 
 
 @dataclass(frozen=True)
+class Wave:
+    """A look at each of many optimizers, after which the better ones go on (see `tuning.design`).
+
+    Parameters
+    ----------
+    each : int
+        Trials of each optimizer: its default, and others that differ in the rate.
+    staying : int
+        How many optimizers go on.
+    """
+
+    each: int
+    staying: int
+
+    @classmethod
+    def within(cls, n_trials: int, n_optimizers: int) -> Wave:
+        """The wave for a budget: at most half of the trials, then the better half at most.
+
+        Those that stay share the rest, and each has as many trials to learn from as it has to use what was learned,
+        `STARTUP_EACH`. There is no less than one trial each, and one optimizer that stays.
+
+        >>> Wave.within(64, 25), Wave.within(64, 5)
+        (Wave(each=1, staying=4), Wave(each=4, staying=3))
+        """
+        each = min(max(n_trials // (2 * n_optimizers), 1), STARTUP_EACH)
+        affordable = (n_trials - each * n_optimizers) // (2 * STARTUP_EACH)
+        return cls(each, max(min(-(-n_optimizers // 2), affordable), 1))
+
+
+@dataclass(frozen=True)
 class Space:
     """What a study searches.
 
@@ -88,16 +122,15 @@ class Space:
     ----------
     parts : dict of str to Part
         By the optimizer's name, in the order in which they are tried.
-    all_of_them : bool
-        Whether the study begins with a wave of a few configs of each optimizer and goes on with the better half (see
-        `tuning.design`). The trials of the wave do not carry the parameter "optimizer": Optuna refuses a choice
-        whose options change within a study, and after the wave they are fewer.
+    wave : Wave or None
+        What the study begins with, if it does. The trials of the wave do not carry the parameter "optimizer": Optuna
+        refuses a choice whose options change within a study, and after the wave they are fewer.
     options : dict of str to value
         What every config has besides, see `OptimizerConfig.options`; a limit for gradients may be among them.
     """
 
     parts: dict[str, Part]
-    all_of_them: bool = False
+    wave: Wave | None = None
     options: dict[str, Any] = field(default_factory=dict)
 
     def keeping(self, options: Mapping[str, Any]) -> Space:
@@ -197,7 +230,7 @@ class Space:
         def pick(missing: dict[str, BaseDistribution]) -> dict[str, Any]:
             return {name: one(name, distribution) for name, distribution in missing.items()}
 
-        return self.walk(pick, rule=config.optimizer if self.all_of_them else None)
+        return self.walk(pick, rule=config.optimizer if self.wave else None)
 
     def defaults(self) -> list[OptimizerConfig]:
         """Each optimizer's default config, with what the space fixes: to be tried first."""
@@ -238,7 +271,8 @@ class Space:
             return {"schedules": part.schedules, "free": free, "fixed": part.fixed}
 
         parts = [{"optimizer": name, **plain(part)} for name, part in self.parts.items()]
-        return json.dumps({"parts": parts, "all": self.all_of_them, "options": self.options}, sort_keys=True)
+        wave = asdict(self.wave) if self.wave else False
+        return json.dumps({"parts": parts, "all": wave, "options": self.options}, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> Space:
@@ -255,7 +289,8 @@ class Space:
                 }
                 fixed = {named(name, rule)[0].name: value for name, value in each["fixed"].items()}
                 parts[rule.name] = Part(chosen, free, fixed)
-            return cls(parts, bool(data["all"]), dict(data["options"]))
+            wave = Wave(**data["all"]) if data["all"] else None
+            return cls(parts, wave, dict(data["options"]))
         except (KeyError, TypeError, ValueError) as error:
             if isinstance(error, ConfigError):
                 raise
@@ -294,7 +329,7 @@ def space(rules: Rule | Sequence[Rule], given: Any, n_trials: int, *, all_of_the
         a list of names to choose from. A hyper is meant for every optimizer that has it; an optimizer's name as a key
         holds what is meant for that one alone, and goes before what is meant for all.
     all_of_them : bool
-        Whether to begin with a wave, see `Space`.
+        Whether to begin with a wave that fits `n_trials`, see `Wave`; one optimizer alone needs none.
 
     Raises
     ------
@@ -302,12 +337,14 @@ def space(rules: Rule | Sequence[Rule], given: Any, n_trials: int, *, all_of_the
         For an unknown space, hyper or bound.
     """
     searched = (rules,) if isinstance(rules, Rule) else tuple(rules)
-    staying = -(-len(searched) // 2) if all_of_them else len(searched)
+    # A budget may be numpy's number, which JSON does not know.
+    wave = Wave.within(int(n_trials), len(searched)) if all_of_them and len(searched) > 1 else None
+    staying = wave.staying if wave else len(searched)
     wanted = _by_rule(searched, given)
     parts = {rule.name: _part(rule, wanted[rule.name], n_trials // staying) for rule in searched}
     if len(parts) < len(searched):
         raise SettingError(f"optimizer={[rule.name for rule in searched]} names one twice: leave one of the two out.")
-    found = Space(parts, all_of_them and len(parts) > 1)
+    found = Space(parts, wave)
     if not found.distributions:
         raise SettingError(f"space={given!r} frees nothing: give at least one hyper a (low, high) pair.")
     return found

@@ -1,3 +1,4 @@
+import dataclasses
 import math
 from collections import Counter
 
@@ -10,7 +11,7 @@ from adamtune.tuning import records, storage, study
 from adamtune.tuning.asking import Asking
 from adamtune.tuning.loop import Budget, search
 from adamtune.tuning.pruning import Asha
-from adamtune.tuning.space import space
+from adamtune.tuning.space import Wave, space
 from tests.tuning.fakes import FakePrograms
 
 ADAM, NADAM, RMSPROP, SGD = (optimizers.get(name) for name in ("adam", "nadam", "rmsprop", "sgd"))
@@ -146,6 +147,33 @@ def test_all_of_them_begin_with_the_wave_and_go_on_with_the_better_half():
     assert {trial.params["optimizer"] for trial in later} == {"adam", "rmsprop"}
     # Nobody is asked before the wave has ended.
     assert min(t.datetime_start for t in later) >= max(t.datetime_complete for t in wave)
+
+
+def test_small_budget_looks_once_and_goes_on_with_one():
+    # Seven trials: a wave of four, and three that are too few for two optimizers.
+    searched = space([ADAM, SGD, NADAM, RMSPROP], WIDE, 7, all_of_them=True)
+    stored, events = tune(searched, 7)
+    list(events)
+    defaults, later = stored.get_trials()[:4], stored.get_trials()[4:]
+    assert [records.config_of(trial) for trial in defaults] == searched.defaults()
+    assert len(later) == 3
+    assert {trial.distributions["optimizer"].choices for trial in later} in ({("adam",)}, {("rmsprop",)})
+
+
+def test_tpe_learns_from_as_many_trials_of_each_survivor_as_without_a_wave(monkeypatch):
+    asked, sample = [], optuna.samplers.TPESampler.sample_relative
+
+    def watch(sampler, study, trial, known):
+        finished = study.get_trials(deepcopy=False, states=records.FINISHED)
+        asked.append(Counter(records.rule_of(each) for each in finished))
+        return sample(sampler, study, trial, known)
+
+    monkeypatch.setattr(optuna.samplers.TPESampler, "sample_relative", watch)
+    searched = dataclasses.replace(space([*THREE, RMSPROP], WIDE, 60, all_of_them=True), wave=Wave(1, 3))
+    stored, events = tune(searched, 40, at_once=1, lanes=1)
+    list(events)
+    (survivors,) = {t.distributions["optimizer"].choices for t in stored.get_trials() if "optimizer" in t.params}
+    assert {rule: asked[0][rule] for rule in survivors} == dict.fromkeys(survivors, 4)
 
 
 @pytest.mark.parametrize("stop_after", [1, 4, 9, 15, 20, 25])

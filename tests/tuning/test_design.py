@@ -1,3 +1,4 @@
+import dataclasses
 import math
 from collections import Counter
 
@@ -8,13 +9,13 @@ from optuna.distributions import CategoricalDistribution
 from adamtune import optimizers
 from adamtune.config import OptimizerConfig
 from adamtune.tuning import design, records
-from adamtune.tuning.space import space
+from adamtune.tuning.space import Wave, space
 
 ADAM, NADAM, RMSPROP, SGD = (optimizers.get(name) for name in ("adam", "nadam", "rmsprop", "sgd"))
 RATES = {"learning_rate": (1e-4, 1e-1)}
 THREE = space([ADAM, SGD, NADAM], RATES | {"beta_1": (0.5, 0.99), "momentum": (0.5, 0.99)}, 1)
 CHOICE = space(ADAM, RATES | {"schedule": ["constant", "inverse_time", "cosine"], "decay": (1e-5, 1e-2)}, 1)
-ALL = space([ADAM, SGD, NADAM, RMSPROP], RATES, 1, all_of_them=True)
+ALL = space([ADAM, SGD, NADAM, RMSPROP], RATES, 64, all_of_them=True)
 FINISHED = records.FINISHED
 COMPLETE, FAIL = optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.FAIL
 
@@ -83,22 +84,44 @@ def test_design_is_over_when_every_choice_was_seen_often_enough():
     assert design.next_point(THREE, study.get_trials(), list(THREE.parts), 0)["optimizer"] == "sgd"
 
 
-def finish_wave(values=lambda config: 1.0, study=None, n=99):
-    study = study or optuna.create_study()
+def finish_wave(values=lambda config: 1.0, searched=ALL, n=99):
+    study = optuna.create_study()
     for _ in range(n):
-        config = design.wave(ALL, study.get_trials())
+        config = design.wave(searched, study.get_trials())
         if config is None:
             break
-        add(study, ALL, ALL.params(config), config.optimizer, values(config))
+        add(study, searched, searched.params(config), config.optimizer, values(config))
     return study
 
 
 def test_wave_is_the_default_and_spread_rates_of_each():
     configs = [records.config_of(trial) for trial in finish_wave().get_trials()]
     assert configs[:4] == [OptimizerConfig(rule) for rule in ("adam", "sgd", "nadam", "rmsprop")]
-    assert Counter(config.optimizer for config in configs) == dict.fromkeys(ALL.parts, 1 + design.RATES)
+    assert Counter(config.optimizer for config in configs) == dict.fromkeys(ALL.parts, 4)
     rates = [config.learning_rate for config in configs if config.optimizer == "adam"]
-    assert rates == pytest.approx([1e-3, 10**-3.5, 10**-2.5, 10**-1.5])
+    # In each quarter of the range one: the default is in the second.
+    assert rates == pytest.approx([1e-3, 10**-3.625, 10**-2.125, 10**-1.375])
+
+
+@pytest.mark.parametrize(
+    ("each", "adam", "sgd"),
+    [
+        (1, [1e-3], [1e-2]),
+        (2, [1e-3, 10**-1.75], [1e-2, 10**-3.25]),
+        (3, [1e-3, 10**-3.5, 10**-1.5], [1e-2, 10**-3.5, 10**-2.5]),
+    ],
+)
+def test_smaller_wave_tries_rates_far_from_the_default(each, adam, sgd):
+    searched = dataclasses.replace(ALL, wave=Wave(each, 2))
+    configs = [records.config_of(trial) for trial in finish_wave(searched=searched).get_trials()]
+    assert len(configs) == each * 4
+    for rule, rates in (("adam", adam), ("sgd", sgd)):
+        assert [c.learning_rate for c in configs if c.optimizer == rule] == pytest.approx(rates)
+
+
+def test_wave_of_a_rate_that_is_not_searched_is_the_default_alone():
+    searched = space([ADAM, NADAM], {"beta_1": (0.5, 0.99)}, 64, all_of_them=True)
+    assert len(finish_wave(searched=searched).get_trials()) == 2
 
 
 def test_wave_keeps_what_every_config_has_besides():
@@ -116,6 +139,21 @@ def test_better_half_survives_the_wave():
     minimize, maximize = optuna.study.StudyDirection.MINIMIZE, optuna.study.StudyDirection.MAXIMIZE
     assert design.survivors(ALL, study.get_trials(), minimize) == ("sgd", "nadam")
     assert design.survivors(ALL, study.get_trials(), maximize) == ("adam", "rmsprop")
+    for staying, names in ((1, ("nadam",)), (3, ("adam", "sgd", "nadam"))):
+        other = dataclasses.replace(ALL, wave=Wave(4, staying))
+        assert design.survivors(other, study.get_trials(), minimize) == names
+
+
+def test_design_goes_on_until_enough_is_known_of_the_survivors():
+    searched = dataclasses.replace(ALL, wave=Wave(1, 2))
+    study, among = finish_wave(searched=searched), ("adam", "sgd")
+    for _ in range(20):  # others do not count, however many there are
+        add(study, searched, {"rmsprop.learning_rate": 0.05}, "rmsprop")
+    begun = 0
+    while not design.is_over(searched, study.get_trials(), among, FINISHED):
+        point, begun = design.next_point(searched, study.get_trials(), among, 0), begun + 1
+        add(study, searched, point)
+    assert begun == 8  # STARTUP with the default of each
 
 
 def test_nobody_survives_before_the_wave_has_ended():

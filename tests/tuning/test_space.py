@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import optuna
 import pytest
 from hypothesis import given
@@ -9,7 +10,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from adamtune import optimizers
 from adamtune.config import OptimizerConfig
 from adamtune.errors import ConfigError, SettingError
-from adamtune.tuning.space import Space, space
+from adamtune.tuning.space import STARTUP_EACH, Space, Wave, space
 
 ADAM, ADAMW, NADAM, SGD = (optimizers.get(name) for name in ("adam", "adamw", "nadam", "sgd"))
 
@@ -25,7 +26,7 @@ ADAM, ADAMW, NADAM, SGD = (optimizers.get(name) for name in ("adam", "adamw", "n
 )
 def test_more_trials_free_more_hypers(n_trials, names):
     assert set(space(ADAM, "auto", n_trials).free) == names
-    # Several optimizers share the trials; of all of them half are gone after the first wave.
+    # Several optimizers share the trials; of all of them half are gone after the wave.
     for rules, wave in (([ADAM, SGD], False), ([ADAM, SGD, ADAMW, NADAM], True)):
         shared = space(rules, "auto", 2 * n_trials, all_of_them=wave)
         assert set(shared.parts["adam"].free) == names
@@ -134,6 +135,7 @@ def test_senseless_space_is_refused_with_the_way_out(given_space, error, text):
         space(SGD, "auto", 1),
         space(ADAM, {"learning_rate": (1e-3, 1e-2), "beta_2": 0.9, "clipnorm": 1.0}, 1),
         space([ADAM, SGD], "auto", 100, all_of_them=True),
+        space([ADAM, SGD], "auto", np.int64(8), all_of_them=True),
         space([SGD, ADAM], {"schedule": ["cosine", "linear", "inverse_time"]} | EVERY, 1),
         space(ADAM, {"beta_1": FloatDistribution(0.5, 0.9, step=0.1), "schedule": "cosine", "final": 0.1}, 1),
     ],
@@ -215,7 +217,35 @@ def test_all_of_them_keep_their_choice_out_of_the_starting_configs():
     found = space([ADAM, SGD], {"learning_rate": (1e-4, 1e-1)}, 1, all_of_them=True)
     assert found.params(OptimizerConfig("sgd")) == {"sgd.learning_rate": 0.01}
     assert found.config({"sgd.learning_rate": 0.1}, "sgd") == OptimizerConfig("sgd", learning_rate=0.1)
-    assert not space([ADAM], "auto", 1, all_of_them=True).all_of_them
+    assert space([ADAM], "auto", 1, all_of_them=True).wave is None
+
+
+@given(st.integers(1, 5000), st.integers(2, 60))
+def test_wave_fits_its_budget(n_trials, n_optimizers):
+    wave = Wave.within(n_trials, n_optimizers)
+    rest = n_trials - wave.each * n_optimizers
+    half = (n_optimizers + 1) // 2
+    assert 1 <= wave.each <= STARTUP_EACH and 1 <= wave.staying <= half
+    assert wave.each == 1 or rest >= n_trials / 2
+    assert wave.staying == 1 or rest >= wave.staying * 2 * STARTUP_EACH
+    # One more would be too many.
+    assert wave.each == STARTUP_EACH or (wave.each + 1) * n_optimizers > n_trials / 2
+    assert wave.staying == half or rest < (wave.staying + 1) * 2 * STARTUP_EACH
+
+
+@pytest.mark.parametrize(
+    ("n_trials", "n_optimizers", "wave"),
+    [(64, 25, Wave(1, 4)), (100, 25, Wave(2, 6)), (1000, 25, Wave(4, 13)), (10, 25, Wave(1, 1)), (64, 4, Wave(4, 2))],
+)
+def test_wave_of_a_budget(n_trials, n_optimizers, wave):
+    assert Wave.within(n_trials, n_optimizers) == wave
+
+
+def test_study_without_a_wave_is_stored_as_it_was():
+    stored = space(ADAM, "auto", 100).to_json()
+    assert '"all": false' in stored and Space.from_json(stored).wave is None
+    with pytest.raises(ConfigError, match="not one of this version"):
+        Space.from_json(stored.replace('"all": false', '"all": true'))
 
 
 @pytest.mark.parametrize(
