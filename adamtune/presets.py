@@ -21,7 +21,8 @@ The part before the slash says whose defaults they are:
 Where a framework has no default for the learning rate, as optax for most, adamtune's own stays, and `source` says so.
 Weight decay of the L2 kind, a term of the gradient, is in no preset: adamtune has none. PyTorch's velocity holds
 gradients and Keras' steps, so with a momentum and a schedule "torch/sgd" is another thing there. What adamtune computes
-otherwise than a framework whatever the values (Keras' and PyTorch's Muon, optax' Nadam and Adan) has no preset.
+otherwise than a framework whatever the values (Muon of Keras, PyTorch and optax; Keras' Schedule-Free; optax' Nadam and
+Adan) has no preset, and neither has what we have no second source for (most papers' numbers).
 """
 
 from __future__ import annotations

@@ -23,7 +23,8 @@ from adamtune.optimizers import gradients
 from adamtune.optimizers._ops import ops
 from adamtune.optimizers._rule import Rule, Slots
 
-# Defaults: the paper's k = 5 and alpha = 0.5. Search bounds: around them; k as fits into a short training, alpha up to
+# Defaults: the paper's k = 5 and alpha = 0.5. No published bounds were found; these are ours: k from half to twice the
+# paper's, so that slow weights move often enough in a short training, alpha from less than half of it up to 1, which is
 # the inner optimizer alone.
 _HYPERS = (
     count("sync_period", 5, low=3, high=10, tier=3, meaning="steps of the fast weights to one of the slow ones"),

@@ -8,10 +8,11 @@ from typing import Any
 
 from adamtune.hypers import Value
 from adamtune.optimizers._ops import ops
+from adamtune.optimizers._rule import Scalars, Total
 
 # Where epsilon is 0 this stands for it: above the least float32 (1e-38), below the roots of all the others (3e-23).
 _LEAST_EPSILON = 1e-30
-# Below this Keras' 1 - beta**t in float32 is off by more than 0.1 % (error about 6e-8 / (1 - beta)).
+# Below this 1 - beta**t in float32, as Keras and optax have it, is off by more than 0.1 % (by about 6e-8 / (1 - beta)).
 _NEAREST_BETA = 1e-4
 
 
@@ -41,6 +42,12 @@ def corrected_rate(h: SimpleNamespace, t: Any) -> tuple[Any, Any]:
     return h.learning_rate * root / bias_correction(h.one_minus_beta_1, t), root
 
 
+def correct(h: SimpleNamespace, scalars: Scalars, t: Any, total: Total) -> tuple[SimpleNamespace, Scalars]:
+    """A `Rule.prepare`: both bias corrections, and epsilon after them as in Algorithm 1, once for all weights."""
+    rate, root = corrected_rate(h, t)
+    return SimpleNamespace(**vars(h), corrected_rate=rate, scaled_epsilon=floored(root * h.epsilon)), scalars
+
+
 def floored(epsilon: Any) -> Any:
     """Epsilon, or where it is 0 so little that it changes no quotient but 0 / 0, which is 0 then.
 
@@ -56,12 +63,12 @@ def without_epsilon(values: Mapping[str, Value], class_name: str) -> str:
     return f"keras.optimizers.{class_name} divides 0 by 0 where epsilon and all gradients so far are 0"
 
 
-def too_near_one(values: Mapping[str, Value], class_name: str, corrected: Sequence[str] = ("beta_1", "beta_2")) -> str:
-    """Why a class of Keras, which keeps its betas in float32, computes something else for these values, or "".
+def too_near_one(values: Mapping[str, Value], what: str, corrected: Sequence[str] = ("beta_1", "beta_2")) -> str:
+    """Why what keeps its betas in float32, as Keras and optax do, computes something else for these values, or "".
 
-    `corrected` names the betas whose moments the class corrects.
+    `corrected` names the betas whose moments it corrects.
     """
     nearest = min(1 - values[beta] for beta in corrected)
     if nearest < _NEAREST_BETA:
-        return f"a beta of 1 - {nearest:.1e} loses its bias correction in keras.optimizers.{class_name}'s float32"
+        return f"a beta of 1 - {nearest:.1e} loses its bias correction in the float32 of {what}"
     return ""

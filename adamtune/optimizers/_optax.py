@@ -17,6 +17,7 @@ from typing import Any
 from adamtune.errors import ConfigError
 from adamtune.hypers import Value
 from adamtune.optimizers import schedules
+from adamtune.optimizers._moments import too_near_one
 from adamtune.optimizers._rule import Rule
 
 Values = Mapping[str, Value]
@@ -144,14 +145,10 @@ def _refuse(reason: str, instead: str = _INSTEAD) -> ConfigError:
 
 # ------------------------------------------------------------------------------------------------ conventions
 
-# Below this 1 - beta**t in optax's float32 is off by more than 0.1 %, as in Keras; see `_moments`.
-_NEAREST_BETA = 1e-4
-
 
 def _near_one(v: Values, what: str, *betas: str) -> None:
-    nearest = min(1 - v[name] for name in betas)
-    if nearest < _NEAREST_BETA:
-        raise _refuse(f"a beta of 1 - {nearest:.1e} loses its bias correction in the float32 of {what}")
+    if reason := too_near_one(v, what, betas):
+        raise _refuse(reason)
 
 
 def _betas(v: Values, what: str) -> dict[str, Any]:

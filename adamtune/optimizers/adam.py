@@ -61,7 +61,7 @@ def unlike_builtin(values: Mapping[str, Value], class_name: str = "Adam") -> str
         return f"keras.optimizers.{class_name} always corrects the bias of its moments"
     if values["epsilon_after_correction"] and values["epsilon"]:
         return f"keras.optimizers.{class_name} adds epsilon before the bias correction"
-    return without_epsilon(values, class_name) or too_near_one(values, class_name)
+    return without_epsilon(values, class_name) or too_near_one(values, f"keras.optimizers.{class_name}")
 
 
 NOT_IN_KERAS = ("epsilon_after_correction", "bias_correction")

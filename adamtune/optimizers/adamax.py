@@ -56,7 +56,7 @@ def unlike_builtin(values: Mapping[str, Value]) -> str:
     """Why keras.optimizers.Adamax would compute something else for these values."""
     if values["epsilon_in_maximum"] and values["epsilon"]:
         return "keras.optimizers.Adamax adds epsilon to the quotient, not in the maximum"
-    return without_epsilon(values, "Adamax") or too_near_one(values, "Adamax", corrected=("beta_1",))
+    return without_epsilon(values, "Adamax") or too_near_one(values, "keras.optimizers.Adamax", corrected=("beta_1",))
 
 
 RULE = Rule(

@@ -60,7 +60,7 @@ def unlike_builtin(values: Mapping[str, Value]) -> str:
     """Why keras.optimizers.Lamb would compute something else for these values."""
     if values["weight_decay"]:
         return "keras.optimizers.Lamb takes the weight decay off outside of the trust ratio, the paper inside"
-    return without_epsilon(values, "Lamb") or too_near_one(values, "Lamb")
+    return without_epsilon(values, "Lamb") or too_near_one(values, "keras.optimizers.Lamb")
 
 
 RULE = Rule(

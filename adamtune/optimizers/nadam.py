@@ -64,7 +64,7 @@ def unlike_builtin(values: Mapping[str, Value]) -> str:
     psi = values["schedule_decay"]
     if psi != 1:
         return f"keras.optimizers.Nadam has no schedule_decay and computes with 1, not with {psi:g}"
-    return without_epsilon(values, "Nadam") or too_near_one(values, "Nadam")
+    return without_epsilon(values, "Nadam") or too_near_one(values, "keras.optimizers.Nadam")
 
 
 RULE = Rule(

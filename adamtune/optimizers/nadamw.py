@@ -32,15 +32,9 @@ from typing import Any
 
 from adamtune.hypers import flag, fraction, positive
 from adamtune.optimizers import gradients
-from adamtune.optimizers._moments import corrected_rate, floored, moments
+from adamtune.optimizers._moments import correct, moments
 from adamtune.optimizers._ops import ops
-from adamtune.optimizers._rule import Rule, Scalars, Slots, Total
-
-
-def prepare(h: SimpleNamespace, scalars: Scalars, t: Any, total: Total) -> tuple[SimpleNamespace, Scalars]:
-    """Both bias corrections in the rate and in epsilon, once a step instead of once a weight."""
-    rate, root = corrected_rate(h, t)
-    return SimpleNamespace(**vars(h), corrected_rate=rate, scaled_epsilon=floored(root * h.epsilon)), scalars
+from adamtune.optimizers._rule import Rule, Slots
 
 
 def update(g: Any, w: Any, slots: Slots, h: SimpleNamespace, t: Any) -> tuple[Any, Slots]:
@@ -70,5 +64,5 @@ RULE = Rule(
     ),
     slots=("momentum", "velocity"),
     update=update,
-    prepare=prepare,
+    prepare=correct,
 )

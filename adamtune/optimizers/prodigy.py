@@ -14,9 +14,9 @@ them, d_0 its start; sums are over all weights of the model, beta_3 = sqrt(beta_
 
 and d' is the d of the next step. So it is in the authors' code and in optax: only epsilon is multiplied by the new d.
 They differ in the bias correction, which the authors leave off and optax always makes; `bias_correction` is that
-choice. optax has no growth_rate. As the authors have it, that limits no growth from d_0 itself, which may be smaller by
-many orders. While all gradients have been 0 there is nothing to divide by: d stays here, the authors make no step at
-all, and optax divides 0 by 0.
+choice. optax has no growth_rate. It is 1 or more; as the authors have it, it limits no growth from d_0, which may
+be smaller by many orders. While all gradients have been 0 there is nothing to divide by: d stays here, the authors make
+no step at all, and optax divides 0 by 0.
 
 Leave lr at 1, for a schedule to bring down, and tune d_coef: that is the authors' advice. d never falls. In a warmup
 the small rates make s small and d too large, unless safeguard_warmup takes the rate out of s. Where the loss is convex

@@ -86,13 +86,34 @@ def path(
 
 
 def step(rule: Rule, h: SimpleNamespace, g: Any, w: Any, slots: Any, scalars: Any, t: Any) -> tuple[Any, Any, Any]:
-    """One step of one weight, compiled; without lanes the numbers have shape ()."""
+    """One step of one weight, compiled, with all that stands around it in Keras: clipping and decay.
+
+    Parameters
+    ----------
+    h : namespace
+        As `carried` makes it, of rank 0 without lanes or of rank 1 with them.
+    g, w : array of shape shape, or (lanes, *shape)
+    slots : sequence of arrays
+        As `empty` makes them.
+    scalars : sequence of arrays of shape (), or (lanes,)
+        As `first` makes them.
+    t : array of shape (), or (lanes,)
+        The number of the step, from 1.
+
+    Returns
+    -------
+    weight, slots, scalars
+        Of the same shapes.
+    """
     return compiled_step(rule)(vars(h), g, w, tuple(slots), tuple(scalars), t)
 
 
 @cache
 def compiled_step(rule: Rule) -> Callable[..., tuple[Any, Any, Any]]:
-    """The rule's step as a function that the backend compiles once for all values of the same shape and dtype."""
+    """The rule's step as a function that the backend compiles once for all values of the same shape and dtype.
+
+    It takes what `step` takes, but the hypers as a mapping.
+    """
     import keras
 
     from adamtune.engine.plan import BACKENDS
