@@ -80,12 +80,12 @@ def test_keras_own_class_is_used_where_it_computes_the_same(name):
     for values, reason in (
         ({"epsilon_after_correction": True}, "adds epsilon before"),
         ({"bias_correction": False}, "always corrects"),
+        ({"epsilon": 0.0}, "divides 0 by 0"),
     ):
         config = OptimizerConfig(name, **values)
         assert type(config.to_keras()) is getattr(optimizers, optimizers.get(name).class_name)
         with pytest.raises(ConfigError, match=reason):
             config.to_keras(builtin="always")
-    same = OptimizerConfig(name, epsilon=0.0, epsilon_after_correction=True)
-    made = same.to_keras(builtin="always")
+    made = OptimizerConfig(name).to_keras(builtin="always")
     assert type(made) is (keras.optimizers.AdamW if name == "adamw" else keras.optimizers.Adam)
     assert made.amsgrad is (name == "amsgrad")
