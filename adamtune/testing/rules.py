@@ -274,7 +274,7 @@ class RuleTestCase:
         with floatx("float64"), fits.in_catalogue(rule):
             configs = [OptimizerConfig(rule.name, **each) for each in _choices({}, lively, {**lively, **around})]
             apart = fits.furthest(configs, "stacked", "looped")
-        assert max(apart.values()) < 1e-9, apart
+        assert max(apart.values()) < _rounding(), apart
 
     def test_lanes_accumulate_and_average_as_fit_does(self, rule: Rule, lively: Values) -> None:
         options: dict[str, Any] = {"gradient_accumulation_steps": 2}
@@ -283,7 +283,7 @@ class RuleTestCase:
         with floatx("float64"), fits.in_catalogue(rule):
             configs = [OptimizerConfig(rule.name, **each) for each in _choices(options, {**lively, **options})]
             apart = fits.furthest(configs, "stacked")
-        assert apart["stacked"] < 1e-9, apart
+        assert apart["stacked"] < _rounding(), apart
 
     def test_a_lane_of_nan_leaves_its_neighbours_alone(self, rule: Rule, lively: Values) -> None:
         lanes = [dict(lively), {}, dict(lively)]
@@ -438,6 +438,13 @@ class RuleTestCase:
 
 def _choices(*given: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [dict(each) for each in given]
+
+
+def _rounding() -> float:
+    """How far two runs of the same training may be apart in float64; on JAX some of Keras' operations are float32."""
+    import keras
+
+    return 1e-7 if keras.backend.backend() == "jax" else 1e-9
 
 
 def _same(some: Mapping[str, Any], others: Mapping[str, Any]) -> bool:
