@@ -99,8 +99,7 @@ class OptimizerConfig:
                 if value != hyper.default:
                     values[hyper.name] = value
         gradients.one_clip(values)
-        if rule.averaged and structure.get("use_ema"):
-            raise ConfigError(f"use_ema=True, but {rule.name} averages its weights itself: leave it out.")
+        rule.one_average(structure)
         object.__setattr__(self, "optimizer", rule.name)
         object.__setattr__(self, "schedule", schedule)
         object.__setattr__(self, "values", tuple(values.items()))

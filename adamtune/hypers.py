@@ -85,14 +85,14 @@ class Hyper:
         if self.scale == "flag":
             if _is_bool(value) or number in (0.0, 1.0):
                 return bool(value)
+        elif self.scale == "count":
+            if 1.0 <= number < math.inf and number == int(number):
+                return int(number)
+        elif self.scale == "complement":
+            if 0.0 <= number < 1.0:
+                return number
         else:
             legal = 0.0 < number <= self.most or (self.zero and number == 0.0)
-            if self.scale == "complement":
-                legal = 0.0 <= number < 1.0
-            if self.scale == "count":
-                legal = 1.0 <= number < math.inf and number == int(number)
-            if legal and self.scale == "count":
-                return int(number)
             if legal and (math.isfinite(number) or number == self.default):
                 return number
         raise ConfigError(

@@ -16,7 +16,6 @@ import keras
 import numpy as np
 from keras import ops
 
-from adamtune.errors import ConfigError
 from adamtune.hypers import Value
 from adamtune.optimizers import gradients, schedules
 from adamtune.optimizers._rule import Place, Rule, find, places
@@ -56,8 +55,7 @@ class RuleOptimizer(keras.optimizers.Optimizer):
         if base.get("weight_decay") is not None:
             # TensorFlow's cast takes a Python float through float32, one of numpy as it is.
             base["weight_decay"] = np.float64(gradients.WEIGHT_DECAY.check(base["weight_decay"]))
-        if self.rule.averaged and base.get("use_ema"):
-            raise ConfigError(f"use_ema=True, but {self.rule.class_name} averages its weights itself: leave it out.")
+        self.rule.one_average(base)
         super().__init__(learning_rate=rate, **base)
         for name, value in values.items():
             if name not in _BASE:
@@ -185,6 +183,12 @@ class RuleOptimizer(keras.optimizers.Optimizer):
         return config | {"weight_decay": None if decay is None else float(decay)}
 
 
+def averages(optimizer: Any) -> list[tuple[Any, np.ndarray]]:
+    """`RuleOptimizer.averages` of any Keras optimizer, also of one within a LossScaleOptimizer; most have none."""
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    return inner.averages() if isinstance(inner, RuleOptimizer) else []
+
+
 class AveragedWeights(keras.callbacks.Callback):
     """Judge a training by the averaged weights: for `fit` with Schedule-Free, Lookahead and their like.
 
@@ -230,9 +234,8 @@ class AveragedWeights(keras.callbacks.Callback):
         self._trained = []
 
     def _swap_in(self) -> None:
-        optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
-        if not self._trained and isinstance(optimizer, RuleOptimizer):
-            for variable, average in optimizer.averages():
+        if not self._trained:
+            for variable, average in averages(self.model.optimizer):
                 self._trained.append((variable, ops.convert_to_numpy(variable)))
                 variable.assign(average)
 

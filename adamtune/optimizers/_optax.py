@@ -15,12 +15,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from adamtune.errors import ConfigError
-from adamtune.hypers import Value
 from adamtune.optimizers import schedules
+from adamtune.optimizers._exports import Values, after_correction, in_maximum, is_known
 from adamtune.optimizers._moments import too_near_one
 from adamtune.optimizers._rule import Rule
 
-Values = Mapping[str, Value]
 Rate = float | Callable[[Any], Any]  # a number, or what optax calls with the number of updates done
 
 _INSTEAD = "Write to_keras() and set KERAS_BACKEND=jax to train with it in JAX"
@@ -45,8 +44,7 @@ def transformation(rule: Rule, config: schedules.Scheduled, options: Mapping[str
         When nothing in optax computes the same, with the reason and what to write instead; when the schedule needs
         `steps` and there are none; and when optax is not installed.
     """
-    # A rule from outside may have the name of one of ours.
-    if rule.name not in TABLE or not rule.update.__module__.startswith("adamtune.optimizers."):
+    if not is_known(rule, TABLE):
         raise ConfigError(f"optimizer={rule.name!r}: optax has nothing of its equations. {_INSTEAD}.")
     _refuse_options(rule, options)
     numbers = schedules.row(config, steps)
@@ -157,15 +155,6 @@ def _betas(v: Values, what: str) -> dict[str, Any]:
     return {"b1": v["beta_1"], "b2": v["beta_2"], "eps": v["epsilon"]}
 
 
-def _after_correction(v: Values, what: str) -> None:
-    """As in PyTorch, epsilon stands after the correction: the same only where the config says so."""
-    if v["epsilon"] and not v["epsilon_after_correction"]:
-        raise _refuse(
-            f"{what} adds epsilon after the bias correction, and epsilon={v['epsilon']:g} here is added before",
-            "Write epsilon_after_correction=True or epsilon=0",
-        )
-
-
 def _with_decay(optax: Any, step: Any, v: Values, rate: Rate) -> Any:
     """The step, and off with a share of the weights before it: w - rate (step + weight_decay w)."""
     share = v.get("weight_decay", 0.0)
@@ -187,7 +176,7 @@ def _adam(optax: Any, v: Values, rate: Rate) -> Any:
         return _amsgrad(optax, {**v, "corrected_maximum": False}, rate)
     if not v["bias_correction"]:
         raise _refuse("optax.adam always corrects the bias of its moments", "Write bias_correction=True")
-    _after_correction(v, "optax.adam")
+    after_correction(v, "optax.adam", _refuse)
     return optax.adam(rate, **_betas(v, "optax.adam"))
 
 
@@ -200,17 +189,12 @@ def _amsgrad(optax: Any, v: Values, rate: Rate) -> Any:
             "optax.amsgrad takes the maximum of the corrected second moments, and here it is of the raw ones",
             "Write optimizer='amsgrad' with corrected_maximum=True and epsilon_after_correction=True",
         )
-    _after_correction(v, "optax.amsgrad")
+    after_correction(v, "optax.amsgrad", _refuse)
     return optax.amsgrad(rate, **_betas(v, "optax.amsgrad"))
 
 
 def _adamax(optax: Any, v: Values, rate: Rate) -> Any:
-    if v["epsilon"] and not v["epsilon_in_maximum"]:
-        raise _refuse(
-            "optax.adamax adds epsilon inside of the maximum, and "
-            f"epsilon={v['epsilon']:g} here is added to the quotient",
-            "Write epsilon_in_maximum=True or epsilon=0",
-        )
+    in_maximum(v, "optax.adamax", _refuse)
     _near_one(v, "optax.adamax", "beta_1")
     return optax.adamax(rate, b1=v["beta_1"], b2=v["beta_2"], eps=v["epsilon"])
 
@@ -232,7 +216,7 @@ def _nadamw(optax: Any, v: Values, rate: Rate) -> Any:
 
 
 def _radam(optax: Any, v: Values, rate: Rate) -> Any:
-    _after_correction(v, "optax.radam")
+    after_correction(v, "optax.radam", _refuse)
     # Below 4 optax takes the root of a negative number.
     return optax.radam(rate, **_betas(v, "optax.radam"), threshold=max(v["threshold"], 4))
 

@@ -207,6 +207,11 @@ class Rule:
         )
         return own + schedules.row(config, steps) + around
 
+    def one_average(self, options: Mapping[str, Any]) -> None:
+        """Raise ConfigError where Keras' moving average is asked of a rule that averages its weights itself."""
+        if self.averaged and options.get("use_ema"):
+            raise ConfigError(f"use_ema=True, but {self.name} averages its weights itself: leave it out.")
+
     def _around(self) -> tuple[tuple[Hyper, ...], tuple[Hyper, ...]]:
         """The rule's hypers, and those of the stages around it that are not the rule's own."""
         names = {hyper.name for hyper in self.hypers}

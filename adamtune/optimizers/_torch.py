@@ -15,11 +15,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from adamtune.errors import ConfigError
-from adamtune.hypers import Value
 from adamtune.optimizers import schedules
+from adamtune.optimizers._exports import Values, after_correction, in_maximum, is_known
 from adamtune.optimizers._rule import Rule
 
-Values = Mapping[str, Value]
 Made = tuple[str, dict[str, Any]]  # the name of a class of torch.optim and its arguments
 
 _INSTEAD = "Write to_keras() and set KERAS_BACKEND=torch to train with it in PyTorch"
@@ -64,8 +63,7 @@ def optimizer(rule: Rule, config: schedules.Scheduled, options: Mapping[str, Any
 
 def translated(rule: Rule, config: schedules.Scheduled, options: Mapping[str, Any]) -> Made:
     """The name of the class in `torch.optim` and its arguments; needs no PyTorch. Raises ConfigError as `optimizer`."""
-    # A rule from outside may have the name of one of ours.
-    if rule.name not in TABLE or not rule.update.__module__.startswith("adamtune.optimizers."):
+    if not is_known(rule, TABLE):
         raise ConfigError(f"optimizer={rule.name!r}: torch.optim has no class of its equations. {_INSTEAD}.")
     values = config.hypers
     made = TABLE[rule.name](values)
@@ -95,15 +93,6 @@ def _refuse(reason: str, instead: str = _INSTEAD) -> ConfigError:
 
 
 # ------------------------------------------------------------------------------------------------ conventions
-
-
-def _after_correction(v: Values, class_name: str) -> None:
-    """PyTorch adds epsilon to the corrected root, Keras to the raw one: the same only where the config says so."""
-    if v["epsilon"] and not v["epsilon_after_correction"]:
-        raise _refuse(
-            f"{class_name} adds epsilon after the bias correction, and epsilon={v['epsilon']:g} here is added before",
-            "Write epsilon_after_correction=True or epsilon=0",
-        )
 
 
 def _outside_root(v: Values, class_name: str) -> None:
@@ -154,7 +143,7 @@ def _adam(v: Values) -> Made:
     class_name = "AdamW" if v.get("weight_decay") else "Adam"
     if not v["bias_correction"]:
         raise _refuse(f"{class_name} always corrects the bias of its moments", "Write bias_correction=True")
-    _after_correction(v, class_name)
+    after_correction(v, class_name, _refuse)
     return class_name, {**_betas(v), "amsgrad": v["amsgrad"], **_decay(v)}
 
 
@@ -166,11 +155,7 @@ def _amsgrad(v: Values) -> Made:
 
 def _adamax(v: Values) -> Made:
     _no_decay(v, "Adamax")
-    if v["epsilon"] and not v["epsilon_in_maximum"]:
-        raise _refuse(
-            f"Adamax adds epsilon inside of the maximum, and epsilon={v['epsilon']:g} here is added to the quotient",
-            "Write epsilon_in_maximum=True or epsilon=0",
-        )
+    in_maximum(v, "Adamax", _refuse)
     return "Adamax", _betas(v)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 
 import keras
-import numpy as np
 import pytest
 
 from adamtune import optimizers
@@ -15,18 +14,17 @@ from adamtune.engine.forward import Forward
 from adamtune.engine.lanes import LaneEngine
 from adamtune.engine.one_by_one import OneByOne
 from adamtune.engine.program import NotStackable, Program, Structure
+from adamtune.testing.fits import apart
 from tests.engine import problems
 
 TICKS, REFILLED_AT = 4, 2
-# Below this share of its largest element an element of a weight is rounding.
-_SMALLEST = 1e-3
 
 
 class Refused(Exception):
     """The text says why it is not trained in lanes of that strategy."""
 
 
-def open_engine(task, stream, configs, strategy="stacked", *, n_lanes=None, at_once=None):
+def open_engine(task, stream, configs, strategy="stacked", *, n_lanes=None, at_once=None, width=None):
     """Lanes for these configs, compiled; raises NotStackable."""
     backend = plans.BACKENDS[keras.backend.backend()]()
     model = task.build(stream.seed)
@@ -43,7 +41,7 @@ def open_engine(task, stream, configs, strategy="stacked", *, n_lanes=None, at_o
         backend,
     )
     feed = Feed(task, backend, at_once, strategy == "looped" and backend.LOOPED_SINGLY)
-    engine = LaneEngine(task, model, program, feed, n_lanes or len(configs), stream)
+    engine = LaneEngine(task, model, program, feed, n_lanes or len(configs), stream, width)
     engine.compile()
     return engine
 
@@ -63,16 +61,19 @@ def train(engine, configs, ticks=TICKS):
 
 def expected(task, stream, configs, builtin="never", compared=None):
     """The same through `model.fit`: by lane its reports, one a tick, and its weights at the end."""
-    runs = []
+    runs, on_jax = [], keras.backend.backend() == "jax"
     for lane, config in enumerate(configs[:compared]):
         # XLA takes seconds to compile each small training, and changes it by rounding. JAX cannot do without.
-        oracle = OneByOne(task, task.build(stream.seed), stream, builtin, jit_compile=keras.backend.backend() == "jax")
+        model = task.build(stream.seed)
+        oracle = OneByOne(task, model, stream, builtin, jit_compile=on_jax)
         oracle.load({0: config})
+        model.run_eagerly = not on_jax  # of so few steps, to trace them takes longer
         seen = []
         for tick in range(TICKS):
             if lane == 0 and tick == REFILLED_AT:
                 oracle.free([0])
                 oracle.load({0: configs[-1]})
+                model.run_eagerly = not on_jax
             oracle.tick()
             seen.append(oracle.reports()[0])
         runs.append((seen, oracle.weights(0)))
@@ -131,21 +132,12 @@ def n_programs(strategy):
 def _largest(engine, lane, ours, theirs, weights):
     assert [each.epoch for each in ours] == [each.epoch for each in theirs]
     numbers = [
-        _apart(getattr(mine, name), getattr(plain, name))
+        apart(getattr(mine, name), getattr(plain, name))
         for mine, plain in zip(ours, theirs, strict=True)
         for name in ("train_loss", "val_loss", "metric", "value")
     ]
     # The weights and, where there is batch norm, its moving statistics.
-    return max(numbers + [_apart(*pair) for pair in zip(engine.weights(lane), weights, strict=True)])
-
-
-def _apart(ours, theirs):
-    """Relative difference; of an array, to its largest element."""
-    ours, theirs = np.asarray(ours, "float64"), np.asarray(theirs, "float64")
-    if not np.array_equal(np.isfinite(ours), np.isfinite(theirs)):
-        return np.inf
-    size = max(float(np.abs(theirs).max(initial=0.0)), _SMALLEST)
-    return float(np.abs(ours - theirs).max(initial=0.0)) / size
+    return max(numbers + [apart(*pair) for pair in zip(engine.weights(lane), weights, strict=True)])
 
 
 measured = functools.cache(Measured)

@@ -24,6 +24,7 @@ from adamtune import optimizers
 from adamtune.config import OptimizerConfig
 from adamtune.errors import ConfigError
 from adamtune.testing import floatx
+from adamtune.testing.paths import compiled_apply
 
 STEPS = 100
 ORACLES = {"keras": "Keras", "torch": "PyTorch", "optax": "optax"}
@@ -80,10 +81,11 @@ def run_keras(config, builtin, steps=STEPS, gradient=gradient):
     with floatx("float64"):
         variables = [keras.Variable(w, dtype="float64", name=name) for name, w in zip(SHAPES, start(), strict=True)]
         optimizer = config.to_keras(steps=steps, builtin=builtin)
+        apply = compiled_apply(optimizer, variables)
         path = []
         for step in range(steps):
             now = [keras.ops.convert_to_numpy(variable) for variable in variables]
-            optimizer.apply([keras.ops.convert_to_tensor(g) for g in gradient(now, step)], variables)
+            apply([keras.ops.convert_to_tensor(g) for g in gradient(now, step)])
             path.append(_flat([keras.ops.convert_to_numpy(variable) for variable in variables]))
     return np.stack(path)
 
