@@ -40,6 +40,10 @@ class StorageError(AdamTuneError):
     """A database that cannot be reached, opened or written."""
 
 
+class OutOfMemory(AdamTuneError):
+    """Lanes that need more memory than the device, or the machine, has."""
+
+
 class LaneStatus(enum.Enum):
     """What became of a lane in the last tick; the value is the sentence that people read."""
 

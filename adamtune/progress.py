@@ -117,6 +117,8 @@ class View:
             self.begin(event.name, event.total, unit=event.unit)
         elif isinstance(event, loop.Advanced):
             self.advance()
+        elif isinstance(event, loop.Halved):
+            self.say(f"The memory does not hold that many lanes: going on with {event.lanes}")
         elif self._phase is not None:
             self._phase.count(event)
             self._changed()

@@ -23,6 +23,7 @@ from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, check_random_state, validate_data
 
+from adamtune import engine as engines
 from adamtune import optimizers, progress, summary
 from adamtune.config import OptimizerConfig
 from adamtune.engine.stream import Stream
@@ -612,7 +613,7 @@ def _task(tuner: AdamTuner, X: Any, y: Any, groups: Any, data: rows.Data, seed: 
         return splits.split(data, tuner.validation_split, own_seed, groups)
 
     train = (split(seed) if folds is None else folds(seed)[0]).train
-    build = networks.builder(tuner.model, X, y, data, train)
+    build = engines.hastily(networks.builder(tuner.model, X, y, data, train))
     model = build(seed)
     networks.check(model, data)
     typed = networks.typed(data, model)

@@ -7,14 +7,16 @@ program, and one trial at a time through `model.fit`. `Programs` opens those tha
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Protocol
 
 import keras
 
 from adamtune import optimizers
 from adamtune.config import OptimizerConfig
+from adamtune.engine import reuse
 from adamtune.engine.feed import Feed
 from adamtune.engine.forward import Forward
 from adamtune.engine.lanes import LaneEngine
@@ -22,6 +24,7 @@ from adamtune.engine.one_by_one import OneByOne
 from adamtune.engine.plan import BACKENDS, Plan
 from adamtune.engine.program import NotStackable, Program, Strategy, Structure
 from adamtune.engine.stream import Report, Stream
+from adamtune.errors import OutOfMemory
 from adamtune.optimizers._rule import Rule
 from adamtune.tasks.task import Task
 
@@ -60,9 +63,26 @@ class Engine(Protocol):
         """Go over to another stream and its initial weights."""
         ...
 
+    def halve(self) -> None:
+        """Go on with half of the lanes, all of them empty, after a tick has raised OutOfMemory."""
+        ...
+
     def initial_loss(self) -> float:
         """The objective of the untrained model."""
         ...
+
+
+def hastily(build: Callable[[int], Any]) -> Callable[[int], Any]:
+    """`build`, which makes a model for a seed, without the care that programs are compiled with."""
+    name = keras.backend.backend()
+    if name not in BACKENDS:
+        return build
+
+    def made(seed: int) -> Any:
+        with BACKENDS[name]().hastily():
+            return build(seed)
+
+    return made
 
 
 class Programs:
@@ -97,19 +117,18 @@ class Programs:
 
     def settle(self, rule: str) -> Plan:
         """Compile the first program, and give up strategies that the model does not bear; returns the plan now."""
-        while self.plan.strategy != "one_by_one":
+        while True:
             try:
-                self(rule).compile()  # type: ignore[attr-defined]
-                break
+                self(rule)
+                return self.plan
             except NotStackable as problem:
                 self._engines.clear()
                 self._programs.clear()
                 self._feed = None
                 if self.plan.strategy == "stacked":
-                    self.plan = replace(self.plan, strategy="looped", reason=str(problem))
+                    self.plan = replace(self.plan, strategy="looped", ahead=0, reason=str(problem))
                 else:
                     self.plan = self.plan.one_by_one(str(problem))
-        return self.plan
 
     def restart(self) -> None:
         """Let every engine begin anew with its own stream."""
@@ -136,10 +155,27 @@ class Programs:
         if self._feed is None:
             singly = self.plan.strategy == "looped" and self._backend.LOOPED_SINGLY
             self._feed = Feed(self.task, self._backend, self.plan.rows_at_once, singly)
+        strategy: Strategy = "looped" if self.plan.strategy == "looped" else "stacked"
+        key = reuse.key_of(self.task, model, stream.split, self.structure, self.plan)
         if rule.name not in self._programs:
-            strategy: Strategy = "looped" if self.plan.strategy == "looped" else "stacked"
-            forward = Forward(model, self.task)
-            self._programs[rule.name] = Program(
-                forward, rule, self.structure, strategy, self.task.batch_size, self._backend
+            make = partial(
+                Program, Forward(model, self.task), rule, self.structure, strategy, self.task.batch_size, self._backend
             )
-        return LaneEngine(self.task, model, self._programs[rule.name], self._feed, self.plan.lanes, stream)
+            self._programs[rule.name] = reuse.program(key, rule, make)
+        program = self._programs[rule.name]
+        engine = self._seated(program, model, stream)
+        engine.compile()
+        reuse.keep(key, program)
+        return engine
+
+    def _seated(self, program: Program, model: Any, stream: Stream) -> LaneEngine:
+        """Lanes of a program: as many as planned, or as the memory holds."""
+        assert self._feed is not None
+        while True:
+            plan = self.plan
+            try:
+                return LaneEngine(self.task, model, program, self._feed, plan.lanes, stream, plan.width)
+            except OutOfMemory:
+                if plan.lanes == 1:
+                    raise
+                self.plan = plan.halved()

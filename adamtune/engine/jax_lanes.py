@@ -5,7 +5,9 @@ Stacked lanes are `jax.vmap`. The arrays of the lanes are donated, so a tick wri
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -30,6 +32,30 @@ def memory() -> int | None:
     return (jax.devices()[0].memory_stats() or {}).get("bytes_limit")
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether that is how JAX says that memory is short."""
+    return isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(error)
+
+
+# How well XLA optimises is a setting of the whole process, and programs are compiled in threads.
+_setting = threading.Lock()
+
+
+@contextlib.contextmanager
+def hastily() -> Iterator[None]:
+    """Compile what runs once without optimising it.
+
+    The first weights of a small network took 0.65 s, because each of their shapes is compiled; like this 0.2 s.
+    """
+    with _setting:
+        before = jax.config.read("jax_disable_most_optimizations")
+        jax.config.update("jax_disable_most_optimizations", True)
+        try:
+            yield
+        finally:
+            jax.config.update("jax_disable_most_optimizations", before)
+
+
 def place(array: np.ndarray) -> Any:
     """The array on the device."""
     return jax.device_put(array)
@@ -51,20 +77,37 @@ class Compiled:
     def __init__(self, function: Callable, donates: bool) -> None:
         self._function = jax.jit(function, donate_argnums=0 if donates else ())
         self._compiling: Future | None = None
+        self._known: set[Any] = set()
 
     def compile(self, arguments: tuple[Any, ...]) -> None:
         """Begin to compile for these arguments; XLA needs seconds, in which others open a database, say."""
+        leaves, tree = jax.tree.flatten(arguments)
+        kind = tree, tuple((each.shape, each.dtype) for each in leaves)
+        if kind in self._known:
+            return
+        self._known.add(kind)
         lowered = self._function.trace(*arguments).lower()
         compiler = ThreadPoolExecutor(1)
-        self._compiling = compiler.submit(lowered.compile)
+        self._compiling = compiler.submit(_cached, lowered.compile)
         compiler.shutdown(wait=False)
 
     def __call__(self, *arguments: Any) -> Any:
         """The function's result, once it is compiled."""
-        if self._compiling is not None:
-            self._compiling.result()
+        if (compiling := self._compiling) is not None:
+            compiling.result()
             self._compiling = None
         return self._function(*arguments)
+
+
+def _cached(compile: Callable) -> Any:
+    """What `compile` returns; where the user has a persistent cache, it keeps even what took less than a second."""
+    try:
+        # Private in JAX: the public setting is the whole process's, and would fill the cache with little operations.
+        from jax._src.config import persistent_cache_min_compile_time_secs as least
+    except ImportError:
+        least = contextlib.nullcontext
+    with least(0.0), _setting:
+        return compile()
 
 
 def check(function: Compiled, arguments: tuple[Any, ...]) -> None:

@@ -6,10 +6,15 @@ of them here: who sits where, how old they are, what they were judged.
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
+import keras
 import numpy as np
 
 from adamtune.config import OptimizerConfig
@@ -17,6 +22,7 @@ from adamtune.engine.feed import Feed, first
 from adamtune.engine.forward import Forward
 from adamtune.engine.program import JUDGED_AT_ONCE, Program, row
 from adamtune.engine.stream import Report, Stream, report
+from adamtune.errors import OutOfMemory
 from adamtune.tasks.task import Task
 
 # Batches that a probe times, after one that it does not.
@@ -25,6 +31,9 @@ _PROBED = 3
 
 class LaneEngine:
     """An engine of `n_lanes` seats; see `adamtune.engine.Engine` for the contract.
+
+    Lanes go through the program in groups, each group in a thread of its own, because small operations keep one core
+    busy and no more. When lanes stay empty the others move together, and groups with nobody in them do not train.
 
     Parameters
     ----------
@@ -36,21 +45,27 @@ class LaneEngine:
     feed : Feed
     n_lanes : int
     stream : Stream
+    width : int, optional
+        Stacked lanes of a group, a divisor of `n_lanes`; default: all of them. A looped program takes one at a time.
     """
 
-    def __init__(self, task: Task, model: Any, program: Program, feed: Feed, n_lanes: int, stream: Stream) -> None:
-        self.task, self.n_lanes, self.stream = task, n_lanes, stream
+    def __init__(
+        self,
+        task: Task,
+        model: Any,
+        program: Program,
+        feed: Feed,
+        n_lanes: int,
+        stream: Stream,
+        width: int | None = None,
+    ) -> None:
+        self.task, self.stream = task, stream
         self.clock = 0
         self._program, self._feed = program, feed
-        self._ages: dict[int, int] = {}
-        self._fresh = np.ones(n_lanes, bool)
-        self._hypers = np.tile(self._row(OptimizerConfig(program.rule.name)), (n_lanes, 1))
         self._judged: list[Report] = []
         self._start_from(model)
-        # Lanes that go through a program together: all of them, or each alone.
-        width = n_lanes if program.strategy == "stacked" else 1
-        self._groups = [range(first, first + width) for first in range(0, n_lanes, width)]
-        self._lanes = [program.empty(self._untrained, width) for _ in self._groups]
+        self._asked_width = (width or n_lanes) if program.strategy == "stacked" else 1
+        self._open(n_lanes)
 
     @property
     def n_programs(self) -> int:
@@ -66,21 +81,32 @@ class LaneEngine:
     def load(self, configs: Mapping[int, OptimizerConfig]) -> None:
         """Seat configs; each starts at the next tick from the stream's initial weights, with empty slots."""
         for lane, config in configs.items():
-            self._hypers[lane] = self._row(config)
-            self._fresh[lane] = True
-            self._ages[lane] = 0
+            place = self._places.pop(lane, None)
+            if place is None:
+                place = min(set(range(self.n_lanes)) - set(self._places.values()))
+            self._hypers[place] = self._row(config)
+            self._fresh[place] = True
+            self._ages[lane], self._places[lane] = 0, place
 
     def tick(self) -> None:
-        """Train one epoch in every lane and judge it."""
-        numbers: dict[int, np.ndarray] = {}
-        for group, lanes in enumerate(self._groups):
-            if len(self._groups) == 1 or any(lane in self._ages for lane in lanes):
-                numbers |= zip(lanes, self._epoch(group).T, strict=True)
+        """Train one epoch in every lane and judge it.
+
+        Raises
+        ------
+        OutOfMemory
+            When the memory does not hold what a tick needs; the lanes are lost, see `halve`.
+        """
+        self._move_together()
+        busy = sorted({place // self._width for place in self._places.values()})
+        with self._memory():
+            each = self._pool.map(self._epoch, busy) if self._pool else map(self._epoch, busy)
+            numbers = dict(zip(busy, each, strict=True))
         self.clock += 1
         self._judged = []
         for lane in sorted(self._ages):
             self._ages[lane] += 1
-            self._judged.append(report(self.task, lane, self._ages[lane], *numbers[lane]))
+            group, seat = divmod(self._places[lane], self._width)
+            self._judged.append(report(self.task, lane, self._ages[lane], *numbers[group][:, seat]))
 
     def reports(self) -> list[Report]:
         """What each seated lane did in the last tick, in the order of lanes."""
@@ -89,44 +115,111 @@ class LaneEngine:
     def free(self, lanes: list[int]) -> None:
         """Empty these seats. What is in them is not read again."""
         for lane in lanes:
-            del self._ages[lane]
+            del self._ages[lane], self._places[lane]
 
     def restart(self, stream: Stream, model: Any) -> None:
         """Go over to another stream, with the initial weights of `model`; frees every lane."""
         self.stream, self.clock = stream, 0
         self._ages.clear()
+        self._places.clear()
         self._fresh[:] = True
         self._start_from(model)
 
+    def halve(self) -> None:
+        """Go on with half of the lanes, all of them empty.
+
+        Raises
+        ------
+        OutOfMemory
+            When there is only one.
+        """
+        if self.n_lanes == 1:
+            raise OutOfMemory("one lane does not fit the memory: a smaller batch_size or a smaller model is needed")
+        self._lanes.clear()  # before others are made
+        self._open(self.n_lanes // 2)
+
     def initial_loss(self) -> float:
         """The objective of the untrained model on the judging rows."""
-        untrained = self._program.empty(self._untrained, len(self._groups[0]))
+        untrained = self._program.empty(self._untrained, self._width)
         loss, metric = self._judge(untrained, self._seeds())[:, 0]
         return report(self.task, 0, 0, 0.0, loss, metric).value
 
     def weights(self, lane: int) -> list[np.ndarray]:
         """The lane's model weights, as they are judged, in the order of `model.weights` without generator states."""
-        width = len(self._groups[0])
-        forward, held = self._program.forward, self._lanes[lane // width]
+        group, seat = divmod(self._places.get(lane, lane), self._width)
+        forward, held = self._program.forward, self._lanes[group]
         judged = self._program.judged(held)
         pairs = [*zip(forward.weights, judged, strict=True), *zip(forward.state, held.state, strict=True)]
-        found = {variable.path: _numbers(value)[lane % width] for variable, value in pairs}
+        found = {variable.path: _numbers(value)[seat] for variable, value in pairs}
         return [found[v.path] for v in forward.model.weights if v.path in found]
 
     def seconds_a_tick(self) -> float:
         """How long a tick takes, judged by a few batches; whoever sits in a lane starts anew."""
         for n in (1, _PROBED):
             training, judging = self._pieces(n)
-            began = time.perf_counter()
-            self._lanes[0], seeds, loss = self._program.train(*self._training(0, self._seeds(), *training))
-            _numbers(loss)
-            trained = time.perf_counter()
-            _numbers(self._program.judge(self._lanes[0], seeds, *judging))
-            judged = time.perf_counter()
+            with self._memory():
+                began = time.perf_counter()
+                self._lanes[0], seeds, loss = self._program.train(*self._training(0, self._seeds(), *training))
+                _numbers(loss)
+                trained = time.perf_counter()
+                _numbers(self._program.judge(self._lanes[0], seeds, *judging))
+                judged = time.perf_counter()
         self._fresh[:] = True
         of_train = self.task.steps_per_epoch(self.stream.split.n_train) / training[2].sum()
         of_judge = -(-len(self.stream.split.valid) // JUDGED_AT_ONCE) / judging[2].sum()
-        return len(self._groups) * (of_train * (trained - began) + of_judge * (judged - trained))
+        in_turn = len(self._lanes) / (self._threads if self._pool else 1)
+        return in_turn * (of_train * (trained - began) + of_judge * (judged - trained))
+
+    def _open(self, n_lanes: int) -> None:
+        """Make so many lanes, all of them empty."""
+        width = self._asked_width if n_lanes % self._asked_width == 0 else n_lanes
+        self.n_lanes, self._width = n_lanes, width
+        self._ages: dict[int, int] = {}
+        self._places: dict[int, int] = {}  # of each lane with somebody in it: its group and its seat there
+        self._fresh = np.ones(n_lanes, bool)
+        self._hypers = np.tile(self._row(OptimizerConfig(self._program.rule.name)), (n_lanes, 1))
+        n_groups = n_lanes // width
+        with self._memory():
+            self._lanes = [self._program.empty(self._untrained, width) for _ in range(n_groups)]
+        self._threads = min(os.cpu_count() or 1, n_groups)
+        # Looped lanes are large operations, which use all cores by themselves.
+        stacked = self._program.strategy == "stacked" and self._threads > 1
+        self._pool = ThreadPoolExecutor(self._threads) if stacked else None
+
+    @contextmanager
+    def _memory(self) -> Iterator[None]:
+        """Give an error of the backend that means too little memory its name."""
+        try:
+            yield
+        except Exception as error:
+            if isinstance(error, MemoryError) or self._program.backend.is_out_of_memory(error):
+                raise OutOfMemory(str(error).splitlines()[0]) from None
+            raise
+
+    def _move_together(self) -> None:
+        """Let the lanes of the emptiest groups move to the others, where these have room for them."""
+        seated = Counter(place // self._width for place in self._places.values())
+        kept = [group for group, _ in seated.most_common(-(-len(self._places) // self._width))]
+        leaving = [lane for lane, place in self._places.items() if place // self._width not in kept]
+        if not leaving:
+            return
+        held: dict[int, list[np.ndarray]] = {}
+        for group in seated:  # few and small: in numpy, for which nothing has to be compiled
+            held[group] = [np.array(each) for each in keras.tree.flatten(self._lanes[group])]
+        taken = set(self._places.values())
+        free = (place for group in kept for place in self._of(group) if place not in taken)
+        for lane, place in zip(leaving, free, strict=False):
+            before, self._places[lane] = self._places[lane], place
+            for source, target in zip(held[before // self._width], held[place // self._width], strict=True):
+                target[place % self._width] = source[before % self._width]
+            self._hypers[place], self._fresh[place] = self._hypers[before], self._fresh[before]
+        for group in kept:
+            packed = keras.tree.pack_sequence_as(self._lanes[group], held[group])
+            self._lanes[group] = self._program.placed(packed)
+
+    def _of(self, group: int) -> range:
+        """The places of a group."""
+        return range(group * self._width, (group + 1) * self._width)
 
     def _row(self, config: OptimizerConfig) -> np.ndarray:
         steps = self.task.epochs * self.task.steps_per_epoch(self.stream.split.n_train)
@@ -145,19 +238,19 @@ class LaneEngine:
 
     def _epoch(self, group: int) -> np.ndarray:
         """Train one epoch of these lanes; their training loss, validation loss and metric, (3, lanes)."""
-        lanes, order = self._groups[group], self.stream.order(self.clock)
+        places, order = self._of(group), self.stream.order(self.clock)
         seeds, losses = self._seeds(), []
         for batches in self._feed.training(order):
             self._lanes[group], seeds, loss = self._program.train(*self._training(group, seeds, *batches))
-            self._fresh[lanes] = False
+            self._fresh[places] = False
             losses.append(loss)  # read when all is under way: reading waits for the device
         train_loss = np.sum([_numbers(loss) for loss in losses], axis=0) / len(order)
         return np.vstack([train_loss, self._judge(self._lanes[group], seeds)])
 
     def _training(self, group: int, seeds: Any, rows: Any, order: Any, counts: Any) -> tuple[Any, ...]:
         # Indexing by a range copies: a backend may still be reading when the next tick is prepared.
-        lanes = self._groups[group]
-        return self._lanes[group], self._fresh[lanes], self._hypers[lanes], self._initial, seeds, rows, order, counts
+        places = self._of(group)
+        return self._lanes[group], self._fresh[places], self._hypers[places], self._initial, seeds, rows, order, counts
 
     def _judge(self, lanes: Any, seeds: Any) -> np.ndarray:
         """Means over the judging rows of loss and metric, (2, lanes)."""

@@ -17,6 +17,8 @@ from adamtune import optimizers
 from adamtune.config import OptimizerConfig
 from adamtune.engine.forward import Forward
 from adamtune.engine.stream import Report, Stream, report
+from adamtune.errors import OutOfMemory
+from adamtune.optimizers._keras import averages
 from adamtune.tasks.inputs import LARGE
 from adamtune.tasks.task import Task, targets
 
@@ -102,6 +104,10 @@ class OneByOne:
         self.stream, self.clock, self._age = stream, 0, None
         self._initial = model.get_weights()
 
+    def halve(self) -> None:
+        """There is no half of one lane; `fit` itself says what it lacks."""
+        raise OutOfMemory("one trial does not fit the memory: a smaller batch_size or a smaller model is needed")
+
     def initial_loss(self) -> float:
         """The objective of the untrained model on the judging rows."""
         self._model.set_weights(self._initial)
@@ -114,8 +120,7 @@ class OneByOne:
     def weights(self, lane: int) -> list[np.ndarray]:
         """The model's weights, as they are judged, without seed-generator states."""
         skipped = {variable.path for variable in self._generators}
-        optimizer = getattr(self._model.optimizer, "inner_optimizer", self._model.optimizer)
-        judged = {variable.path: value for variable, value in getattr(optimizer, "averages", list)()}
+        judged = {variable.path: value for variable, value in averages(self._model.optimizer)}
         return [judged.get(v.path, np.asarray(v)) for v in self._model.weights if v.path not in skipped]
 
     def finish(self) -> None:

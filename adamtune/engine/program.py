@@ -9,6 +9,7 @@ the other.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, Literal, NamedTuple, Protocol
@@ -48,6 +49,14 @@ class Backend(Protocol):
 
     def compiled(self, function: Callable, donates: bool = False) -> Callable:
         """The function compiled; where it donates, the memory of its first argument is given away."""
+        ...
+
+    def hastily(self) -> AbstractContextManager[None]:
+        """In it, what runs once is not compiled with care."""
+        ...
+
+    def is_out_of_memory(self, error: Exception) -> bool:
+        """Whether that is how the backend says that memory is short."""
         ...
 
     def check(self, compiled: Callable, arguments: tuple[Any, ...]) -> None:

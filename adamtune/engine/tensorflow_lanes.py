@@ -37,6 +37,16 @@ def memory() -> int | None:
     return None
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether that is how TensorFlow says that memory is short."""
+    return isinstance(error, tf.errors.ResourceExhaustedError)
+
+
+def hastily() -> contextlib.AbstractContextManager[None]:
+    """TensorFlow does not compile what runs once."""
+    return contextlib.nullcontext()
+
+
 def place(array: np.ndarray) -> Any:
     """The array as a tensor on the device."""
     return tf.constant(array)

@@ -7,8 +7,9 @@ all parameters hands over its own, so no parameter is ever drawn without the oth
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import optuna
@@ -16,7 +17,7 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from adamtune.config import OptimizerConfig
-from adamtune.tuning import design, policies, records
+from adamtune.tuning import design, policies, records, storage
 from adamtune.tuning.policies import Sampler
 from adamtune.tuning.space import Space
 
@@ -42,6 +43,13 @@ class Asking:
         self._numbers = itertools.count(len(stored))
         self._among: tuple[str, ...] | None = None if space.wave else tuple(space.parts)
         self._suggests = not (isinstance(sampler, str) and sampler in _LEARNS_FROM)
+
+    @contextlib.contextmanager
+    def several(self, count: int) -> Iterator[Iterator[tuple[optuna.Trial, OptimizerConfig]]]:
+        """The next trials, at most `count`, made in one transaction; ask for them inside of the block."""
+        # How many trials the wave has left is not known before they are asked.
+        with storage.reserving(self._study, count if self._among is not None else 0):
+            yield itertools.islice(iter(self.next, None), count)
 
     def next(self) -> tuple[optuna.Trial, OptimizerConfig] | None:
         """The next trial; None while there is none because the wave has to end first."""

@@ -15,7 +15,7 @@ import numpy as np
 from adamtune.config import OptimizerConfig
 from adamtune.engine import Engine
 from adamtune.engine.stream import Stream
-from adamtune.errors import LaneStatus
+from adamtune.errors import LaneStatus, OutOfMemory
 from adamtune.tasks.task import Task
 from adamtune.tuning import records
 
@@ -87,8 +87,13 @@ def _one_pass(engine: Engine, epochs: int, configs: dict[int, OptimizerConfig]) 
         # Every wave sees the pass from its first tick, so that all configs meet the same rows in the same order.
         engine.clock = 0
         engine.load({lane: configs[number] for lane, number in seated.items()})
-        for _ in range(epochs):
-            engine.tick()
+        try:
+            for _ in range(epochs):
+                engine.tick()
+        except OutOfMemory:
+            engine.halve()
+            waiting = [*seated.values(), *waiting]
+            continue
         for report in engine.reports():
             yield seated[report.lane], report.value if report.status is LaneStatus.RUNNING else float("nan")
         engine.free(list(seated))

@@ -10,6 +10,7 @@ import itertools
 import math
 from typing import TYPE_CHECKING
 
+from adamtune.errors import OutOfMemory
 from adamtune.tuning import confirm, policies
 from adamtune.tuning.pruning import Asha
 
@@ -57,8 +58,14 @@ def expected_epochs(run: Run) -> float:
 
 def seconds_a_tick(run: Run) -> float | None:
     """Time of one epoch of all lanes of the first optimizer's program; None where trials go one by one."""
-    measure = getattr(run.programs(run.space.rules[0].name, 0), "seconds_a_tick", None)
-    return None if measure is None else measure()
+    engine = run.programs(run.space.rules[0].name, 0)
+    measure = getattr(engine, "seconds_a_tick", None)
+    if measure is None:
+        return None
+    try:
+        return measure()
+    except OutOfMemory:  # the loop, which comes next, records it
+        return None
 
 
 def duration(seconds: float) -> str:

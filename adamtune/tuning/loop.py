@@ -13,6 +13,7 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,9 +22,10 @@ import optuna
 from adamtune.config import OptimizerConfig
 from adamtune.engine import Engine
 from adamtune.engine.stream import Report
-from adamtune.errors import LaneStatus
-from adamtune.tuning import pruning, records, storage
+from adamtune.errors import LaneStatus, OutOfMemory
+from adamtune.tuning import curves, pruning, records, storage
 from adamtune.tuning.asking import Asking
+from adamtune.tuning.curves import Curve
 from adamtune.tuning.policies import Sampler
 from adamtune.tuning.pruning import Asha
 from adamtune.tuning.space import Space
@@ -79,7 +81,14 @@ class Advanced:
     """One unit of a phase without trials is done."""
 
 
-Event = TrialEnded | Ticked | Phase | Advanced
+@dataclass(frozen=True)
+class Halved:
+    """The memory did not hold all lanes of a program: it goes on with so many."""
+
+    lanes: int
+
+
+Event = TrialEnded | Ticked | Phase | Advanced | Halved
 
 
 @dataclass(eq=False)
@@ -89,8 +98,9 @@ class _Run:
     trial: optuna.Trial
     config: OptimizerConfig
     passes: list[float] = field(default_factory=list)  # values of those that are over
-    last: Report | None = None
+    reports: list[Report] = field(default_factory=list)  # of all passes, an epoch each
     step: int = 0  # epochs trained in all passes
+    farthest: int = 0  # the last step that is judged
     present: float = float("nan")  # value of the pass it is in
     value: float = float("nan")  # mean of the passes that are over and the present one
     ends_pass: bool = False
@@ -98,8 +108,14 @@ class _Run:
     def take(self, report: Report, epochs: int) -> None:
         """Take in what the trial did in a tick."""
         values = [*self.passes, report.value]
-        self.last, self.step, self.present = report, len(self.passes) * epochs + report.epoch, report.value
+        self.step, self.present = len(self.passes) * epochs + report.epoch, report.value
+        self.reports[self.step - 1 :] = [report]
         self.value, self.ends_pass = sum(values) / len(values), report.epoch >= epochs and not self.diverged
+
+    @property
+    def last(self) -> Report | None:
+        """What it did in its last tick."""
+        return self.reports[-1] if self.reports else None
 
     @property
     def diverged(self) -> bool:
@@ -127,8 +143,15 @@ class _Program:
             self.engine.load({lane: run.config for lane, run in seated.items()})
 
     def tick(self, epochs: int) -> list[_Run]:
-        """Train all lanes for an epoch; returns the trials in them."""
-        self.engine.tick()
+        """Train all lanes for an epoch; returns the trials in them: none when the memory does not hold the lanes."""
+        try:
+            self.engine.tick()
+        except OutOfMemory:
+            self.engine.halve()
+            # What was in the lanes is lost: who sat there begins this pass anew.
+            self.queue.extendleft(reversed(self.seats.values()))
+            self.seats.clear()
+            return []
         for report in self.engine.reports():
             self.seats[report.lane].take(report, epochs)
         return list(self.seats.values())
@@ -150,6 +173,7 @@ def search(
     epochs: int,
     passes: int = 1,
     at_once: int,
+    ahead: int = 0,
     sampler: Sampler,
     pruner: optuna.pruners.BasePruner | None,
     seed: int,
@@ -170,6 +194,10 @@ def search(
         That a trial goes through, one after the other; its value is the mean over them.
     at_once : int
         Trials that may be asked and not ended.
+    ahead : int
+        Trials that may be asked beside them, while lanes train. They are asked with what was told before that tick,
+        whatever it brings, so a study does not depend on who is faster. As many are asked in a tick as are expected to
+        end in one.
     sampler : str or optuna.samplers.BaseSampler
     pruner : optuna.pruners.BasePruner or None
         An `Asha` judges all that came to a rung in a round together; others are asked trial by trial.
@@ -178,7 +206,7 @@ def search(
 
     Yields
     ------
-    TrialEnded, Ticked
+    TrialEnded, Ticked, Halved
 
     Notes
     -----
@@ -195,6 +223,8 @@ def search(
     study._stop_flag = False
     trained, deadline = 0, None if budget.seconds is None else time.monotonic() + budget.seconds
     stopped = "interrupted"
+    pace = -(-ahead // full) if not isinstance(pruner, Asha) else -(-ahead * pruner.eta // full)
+    background = ThreadPoolExecutor(1) if ahead else None
 
     def queue(run: _Run) -> None:
         key = run.config.optimizer, len(run.passes)
@@ -203,42 +233,57 @@ def search(
             penalty.know(opened[key].engine)
         opened[key].queue.append(run)
 
+    def ask(most: int) -> None:
+        wanted = 0 if study._stop_flag else _wanted(budget, finished + len(running), trained, full, len(running))
+        with asking.several(max(0, min(wanted, most))) as trials:
+            for asked in trials:
+                run = running[asked[0].number] = _Run(*asked)
+                queue(run)
+
     try:
         while True:
             # Ask and load.
-            wanted = 0 if study._stop_flag else _wanted(budget, finished + len(running), trained, full, len(running))
-            for _ in range(min(wanted, at_once - len(running))):
-                if (asked := asking.next()) is None:
-                    break
-                run = running[asked[0].number] = _Run(*asked)
-                queue(run)
+            ask(at_once - len(running))
             if not running:
                 return
             for program in opened.values():
                 program.fill()
 
-            # Tick and report.
-            due = _due(opened.values())
-            ticked = sorted((r for program in due for r in program.tick(epochs)), key=lambda r: r.trial.number)
+            # Tick, ask for who comes next meanwhile, and report.
+            due, seats = _due(opened.values()), _seats(opened.values())
+            if background is None:
+                ticked = _tick(due, epochs)
+            else:
+                ticking = background.submit(_tick, due, epochs)
+                ask(min(pace, at_once + ahead - len(running)))
+                ticked = ticking.result()
             trained += len(ticked)
-            for run in ticked:
+            fresh = [run for run in ticked if run.step > run.farthest]
+            for run in fresh:
+                run.farthest = run.step
                 penalty.see(run)
                 if run.step in steps and not run.diverged:
                     run.trial.report(run.value, run.step)
 
             # Prune and tell.
-            ended = _judge(ticked, pruner, steps, full)
+            ended = _judge(ticked, fresh, pruner, steps, full)
             for program in due:
                 program.free([run for run in ticked if run.ends_pass or run.trial.number in ended])
             for run in ticked:
                 if run.ends_pass and passes > 1:
                     records.passed(run.trial, len(run.passes), run.present)
-            told = []
-            for number, state in ended.items():
-                told.append(_tell(study, running[number], state, penalty, metric))
-                del running[number]
+            told, drawn = [], {number: Curve.of(running[number].reports) for number in ended}
+            with storage.together(study):  # also what was reported
+                for number, state in ended.items():
+                    told.append(_tell(study, running[number], state, penalty, metric))
+                    del running[number]
             finished += len(told)
-            storage.flush(study._storage)
+            curves.write(study._storage, study, drawn)
+            if (lost := seats - _seats(opened.values())) > 0:
+                at_once = max(1, at_once - lost)
+                fewest = min(program.engine.n_lanes for program in opened.values())
+                records.halved(study, fewest, finished)
+                yield Halved(fewest)
             if due:  # only now: whoever listens may stop here, and everything that ended is told
                 yield from told
                 yield Ticked(sum(len(program.seats) for program in opened.values()), trained)
@@ -252,13 +297,17 @@ def search(
                     run.passes.append(run.present)
                     queue(run)
     finally:
-        for run in running.values():
-            with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):  # told in the moment of the stop
-                if run.last is not None:
-                    records.ended(run.trial, run.last, metric, run.step)
-                run.trial.set_user_attr("stopped", stopped)
-                study.tell(run.trial, state=_State.FAIL, skip_if_finished=True)
-        storage.flush(study._storage)
+        if background is not None:
+            background.shutdown()
+        drawn = {run.trial.number: Curve.of(run.reports) for run in running.values() if run.reports}
+        with storage.together(study):
+            for run in running.values():
+                with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):  # told in the moment of the stop
+                    if run.last is not None:
+                        records.ended(run.trial, run.last, metric, run.step)
+                    run.trial.set_user_attr("stopped", stopped)
+                    study.tell(run.trial, state=_State.FAIL, skip_if_finished=True)
+        curves.write(study._storage, study, drawn)
 
 
 def _wanted(budget: Budget, begun: int, trained: int, full: int, running: int) -> int:
@@ -280,13 +329,26 @@ def _due(programs: Collection[_Program]) -> list[_Program]:
     return due
 
 
+def _tick(due: Collection[_Program], epochs: int) -> list[_Run]:
+    """Train the programs, one after the other; returns the trials that were in them, in their order."""
+    return sorted((run for program in due for run in program.tick(epochs)), key=lambda run: run.trial.number)
+
+
+def _seats(programs: Collection[_Program]) -> int:
+    return sum(program.engine.n_lanes for program in programs)
+
+
 def _judge(
-    ticked: list[_Run], pruner: optuna.pruners.BasePruner | None, steps: Collection[int], full: int
+    ticked: list[_Run],
+    fresh: list[_Run],
+    pruner: optuna.pruners.BasePruner | None,
+    steps: Collection[int],
+    full: int,
 ) -> dict[int, str]:
-    """The trials that end with this round, by number, and how."""
+    """The trials that end with this round, by number, and how; only those that are farther than ever are judged."""
     ended = {run.trial.number: "diverged" for run in ticked if run.diverged}
     ended |= {run.trial.number: "complete" for run in ticked if run.step >= full and not run.diverged}
-    going = [run for run in ticked if run.step in steps and run.trial.number not in ended]
+    going = [run for run in fresh if run.step in steps and run.trial.number not in ended]
     stopped = pruning.stopped(pruner, [(run.trial, run.step, run.value) for run in going])
     return dict(sorted((ended | dict.fromkeys(stopped, "pruned")).items()))
 

@@ -129,6 +129,12 @@ def write_winner(
     set_note(study, "winner", winner)
 
 
+def halved(study: optuna.Study, lanes: int, n_trials: int) -> None:
+    """Store that the memory holds so many lanes and no more, after so many trials; a resumed study begins with them."""
+    study.set_user_attr(_PREFIX + "lanes", lanes)
+    set_note(study, "out_of_memory", [*(get_note(study, "out_of_memory") or []), {"lanes": lanes, "trials": n_trials}])
+
+
 def unique_name(prefix: str) -> str:
     """A study name that no other study has: the prefix, the UTC time and four random digits."""
     now = datetime.datetime.now(datetime.UTC).strftime("%Y%m%d-%H%M%S")

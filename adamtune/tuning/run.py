@@ -62,6 +62,7 @@ class Run:
             epochs=epochs,
             passes=n_passes,
             at_once=self.plan.at_once,
+            ahead=self.plan.ahead,
             sampler=self.sampler,
             pruner=pruner,
             seed=self.stamp.seed,

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+import optuna
 import sqlalchemy
 from optuna.storages import BaseStorage, InMemoryStorage
 
@@ -213,9 +214,20 @@ def sqlite_file(url: str) -> Path | None:
 
 def flush(storage: BaseStorage) -> None:
     """Write what a storage of `open_storage` keeps in memory; nothing for any other storage."""
-    backend = getattr(storage, "_backend", storage)
-    if isinstance(backend, BufferedRDBStorage):
+    if backend := _buffered(storage):
         backend.flush()
+
+
+def reserving(study: optuna.Study, count: int) -> contextlib.AbstractContextManager[None]:
+    """A block that asks `count` trials of a study: the new ones are made in one transaction."""
+    backend = _buffered(study._storage) if count else None
+    return backend.reserving(study._study_id, count) if backend else contextlib.nullcontext()
+
+
+def together(study: optuna.Study) -> contextlib.AbstractContextManager[None]:
+    """A block that tells trials: they end in one transaction, with all that is not written yet."""
+    backend = _buffered(study._storage)
+    return backend.together() if backend else contextlib.nullcontext()
 
 
 def close(storage: BaseStorage) -> None:
@@ -223,14 +235,18 @@ def close(storage: BaseStorage) -> None:
 
     A closed storage that is used again opens again by itself.
     """
-    backend = getattr(storage, "_backend", storage)
-    if isinstance(backend, BufferedRDBStorage):
+    if backend := _buffered(storage):
         backend.flush()
         backend.remove_session()
         if backend.engine.name == "sqlite":
             with backend.engine.connect() as connection:
                 connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
         backend.engine.dispose()
+
+
+def _buffered(storage: BaseStorage) -> BufferedRDBStorage | None:
+    backend = getattr(storage, "_backend", storage)
+    return backend if isinstance(backend, BufferedRDBStorage) else None
 
 
 def _create_private_file(url: str) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from adamtune.config import OptimizerConfig
 from adamtune.engine.one_by_one import OneByOne
-from adamtune.errors import LaneStatus
+from adamtune.errors import LaneStatus, OutOfMemory
 from tests.engine import cases, equality, problems
 
 STRATEGIES = ("stacked", "looped")
@@ -141,3 +141,108 @@ def test_convolutions_of_stacked_lanes_are_refused_where_there_are_none(capfd):
     with pytest.raises(equality.NotStackable, match="TensorFlow cannot stack Conv2D"):  # one lane alone it can
         equality.open_engine(task, stream, [CALM, CALM])
     assert "pfor" not in capfd.readouterr().err
+
+
+def test_groups_of_lanes_train_as_all_lanes_together():
+    configs = [cases.adam(learning_rate=rate) for rate in (0.01, 0.02, 0.05, 0.1)]
+    task, stream = problems.make_task(problems.noisy)
+    together, grouped = (equality.open_engine(task, stream, configs, width=width) for width in (4, 2))
+    expected, found = equality.train(together, configs), equality.train(grouped, configs)
+    for ours, theirs in zip(found, expected, strict=True):
+        # Another width is another program, so not to the bit.
+        assert [report.val_loss for report in ours] == pytest.approx([report.val_loss for report in theirs], rel=1e-5)
+    assert grouped.n_programs == together.n_programs
+
+
+def test_lanes_that_stay_move_together_and_go_on_where_they_were():
+    """Of three groups with one trial each, one is left; a new trial takes a place that somebody left."""
+    configs = [cases.adam(learning_rate=rate) for rate in (0.01, 0.02, 0.05, 0.1, 0.2, 0.3)]
+    task, stream = problems.make_task(problems.noisy)
+    still, moving = (equality.open_engine(task, stream, configs, width=2) for _ in range(2))
+    trained = {"still": [], "moving": []}
+    moving._program.train, calls = counted(moving._program.train)
+    for engine, reports in zip((still, moving), trained.values(), strict=True):
+        engine.load(dict(enumerate(configs)))
+        engine.tick()
+        if engine is moving:
+            engine.free([1, 3, 4])
+            calls.clear()
+        for _ in range(2):
+            engine.tick()
+            reports.append({report.lane: report for report in engine.reports()})
+    assert len(calls) == 2 * 2, "of three groups, two train in each of two ticks"
+    for before, after in zip(trained["still"], trained["moving"], strict=True):
+        assert set(after) == {0, 2, 5}
+        for lane, report in after.items():
+            assert report.epoch == before[lane].epoch
+            assert report.val_loss == pytest.approx(before[lane].val_loss, rel=1e-6)
+    for lane in (0, 2, 5):
+        for ours, theirs in zip(moving.weights(lane), still.weights(lane), strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-7)
+    moving.load({1: configs[1]})
+    moving.tick()
+    assert [(report.lane, report.epoch) for report in moving.reports()] == [(0, 4), (1, 1), (2, 4), (5, 4)]
+
+
+def counted(function):
+    """The function, and a list that grows with each call of it."""
+    calls = []
+
+    def call(*arguments):
+        calls.append(len(arguments))
+        return function(*arguments)
+
+    return call, calls
+
+
+def short_of_memory(engine, most):
+    """Let the backend say that its memory does not hold more than so many lanes at once."""
+    train, backend = engine._program.train, keras.backend.backend()
+
+    def failing(lanes, *arguments):
+        if engine.n_lanes > most:
+            if backend == "jax":
+                import jax
+
+                raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1099511627776 bytes.")
+            import tensorflow as tf
+
+            raise tf.errors.ResourceExhaustedError(None, None, "failed to allocate memory")
+        return train(lanes, *arguments)
+
+    engine._program.train = failing
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_too_many_lanes_for_the_memory_are_halved_until_they_fit(strategy):
+    configs = [CALM] * 8
+    task, stream = problems.make_task(problems.noisy)
+    engine = equality.open_engine(task, stream, configs, strategy, width=4)
+    short_of_memory(engine, 2)
+    for n_lanes in (8, 4):
+        engine.load(dict(enumerate(configs[:n_lanes])))
+        with pytest.raises(OutOfMemory):
+            engine.tick()
+        engine.halve()
+    assert (engine.n_lanes, engine.clock) == (2, 0)
+    assert equality.train(engine, configs[:2]) == run(configs[:2], strategy)[1]
+
+
+def test_one_lane_that_does_not_fit_the_memory_says_what_to_do():
+    task, stream = problems.make_task(problems.noisy)
+    engine = equality.open_engine(task, stream, [CALM])
+    with pytest.raises(OutOfMemory, match="smaller batch_size"):
+        engine.halve()
+
+
+def test_other_errors_of_a_tick_are_raised_as_they_are():
+    task, stream = problems.make_task(problems.noisy)
+    engine = equality.open_engine(task, stream, [CALM])
+
+    def failing(*arguments):
+        raise ValueError("something else")
+
+    engine._program.train = failing
+    engine.load({0: CALM})
+    with pytest.raises(ValueError, match="something else"):
+        engine.tick()
