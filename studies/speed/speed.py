@@ -1,151 +1,184 @@
-"""How fast is adamtune, and what does the speed cost in quality?
+"""How fast is adamtune beside its peers, and what does the speed cost in quality?
 
     python studies/speed/speed.py                    # everything; goes on where it was stopped
-    python studies/speed/speed.py --quick            # a few minutes, into a temporary folder
-    python studies/speed/speed.py --parts quality --seeds 20
-    KERAS_BACKEND=jax python studies/speed/speed.py --parts settings speed    # the same on JAX, into studies/speed/jax
+    python studies/speed/speed.py --quick            # a few minutes, small, into a temporary folder
+    python studies/speed/speed.py --parts speed --workloads cnn lstm --arms engine optuna --pairs 3
+    KERAS_BACKEND=jax python studies/speed/speed.py  # the same on JAX, into studies/speed/jax
 
-Three parts, each figure from the same run of this command on the same machine:
+The parts, each figure from runs of this command on this machine:
 
-    settings   which settings make the plain loop of Optuna and Keras fastest; the next part uses those
-    speed      adamtune, that loop, and the loop with Keras' own settings, in turns, 64 trials each
-    quality    the best loss of 64 trials: automatic lanes beside TPE one trial after the other
+    settings   which settings make the plain loop of Optuna and Keras fastest
+    speed      adamtune and every peer in turns, workload by workload; memory and shares of time are read off it
+    lanes      trials a second against the number of lanes
+    growth     trials a second against the number of trials
+    quality    the best loss of 64 trials: automatic lanes, 1, 8, 16, 32 and 64
+    reached    how long adamtune needs for the loss that TPE reaches one trial after the other
+    pruned     the best loss with pruning beside that without, and the epochs spent
 
 Every measurement is a fresh process (`arms.py`). What is measured is kept in results.json and not measured again unless
-`--again`; results.md, speed.png and the first lines of README.md are made of it.
+`--again`; results.md, the pictures and the first lines of README.md are made of it.
 """
 
 import argparse
-import importlib.metadata
+import importlib.util
 import itertools
-import json
-import os
-import platform
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
+import plots  # noqa: E402
 import report  # noqa: E402
+from results import BACKEND, Results  # noqa: E402
 
-# The plain loop as it is usually written, and all that Keras offers to make it faster. Digits have 45 steps an epoch,
-# so 45 steps an execution is one call an epoch.
+HOME = HERE if BACKEND == "tensorflow" else HERE / BACKEND
+# All that Keras offers to make the plain loop faster; 9 and 45 steps are a fifth of an epoch of digits and a whole one.
+# On JAX `jit_compile=False` runs operation by operation, ten times as long (7 to 10 s a trial): not tried again.
 SETTINGS = [
     {"steps_per_execution": steps, "jit_compile": jit, "clear_session": clear}
-    for steps, jit, clear in itertools.product((1, 9, 45), ("auto", False), (True, False))
+    for jit, steps, clear in itertools.product(("auto", False), (1, 9, 45), (True, False))
+    if jit or BACKEND != "jax"
 ]
-# What `model.fit` does when nobody says otherwise.
+# The fastest of them, and what `model.fit` does when nobody says otherwise.
+BEST = {"steps_per_execution": "epoch", "jit_compile": "auto", "clear_session": False}
 USUAL = {"steps_per_execution": 1, "jit_compile": "auto", "clear_session": False}
-BACKEND = os.environ.get("KERAS_BACKEND", "tensorflow")
-HOME = HERE if BACKEND == "tensorflow" else HERE / BACKEND
-# How many times faster than the plain loop is fast enough.
-GOAL = {"tensorflow": 15, "jax": 20}[BACKEND]
-# The parts, and under which names their measurements are kept.
-PARTS = {"settings": ("settings",), "speed": ("speed", "usual"), "quality": ("quality", "reached")}
+# Whose trials and how many of them.
+WORKLOADS = {
+    "digits": ("digits", 64),
+    "digits-1000": ("digits", 1000),
+    "cnn": ("cnn", 16),
+    "lstm": ("lstm", 32),
+    "wide": ("wide", 16),
+    "transformer": ("transformer", 32),
+}
+# What runs, and with what. `engine` samples at random as the peers do; `whole` is TPE, adamtune as it comes.
+ARMS = {
+    "engine": ("adamtune", {"sampler": "random"}),
+    "whole": ("adamtune", {"sampler": "tpe"}),
+    "optuna": ("optuna", BEST),
+    "usual": ("optuna", USUAL),
+    "kerastuner": ("kerastuner", {}),
+    "scikeras": ("scikeras", {}),
+    "wrapper": ("wrapper", {}),
+    "asha": ("adamtune", {"sampler": "random", "pruner": "asha"}),
+    "halving": ("optuna", BEST | {"prune": True}),
+    "bare": ("bare", {}),
+}
+LANES = (1, 2, 4, 8, 16, 32, 64, 128)
+GROWTH = (64, 256, 1000, 2000)
+QUALITY = ("auto", 1, 8, 16, 32, 64)
+# adamtune as it comes, but unpruned.
+PLAIN = {"workload": "digits", "sampler": "tpe", "space": "auto"}
+PARTS = ("settings", "speed", "lanes", "growth", "quality", "reached", "pruned")
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--trials", type=int, default=64)
-    parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--pairs", type=int, default=5, help="of the part speed")
-    parser.add_argument("--seeds", type=int, default=40, help="of the part quality")
-    parser.add_argument("--long", type=int, default=256, help="trials adamtune may use to reach serial TPE's best loss")
-    parser.add_argument("--long-seeds", type=int, default=10, help="for how many of the seeds that is measured")
-    parser.add_argument("--setting-trials", type=int, default=6, help="trials in a round, for each setting")
-    parser.add_argument("--rounds", type=int, default=3, help="of the part settings")
-    parser.add_argument("--quick", action="store_true", help="few of everything, to see that it works")
-    parser.add_argument("--again", action="store_true", help="measure the chosen parts again")
-    parser.add_argument("--out", type=Path, default=HOME, help="where the results are kept")
-    options = parser.parse_args()
-    if options.quick:
-        options.trials, options.epochs, options.pairs, options.seeds = 16, 3, 2, 2
-        options.long, options.setting_trials, options.rounds = 32, 3, 1
-        options.out = Path(tempfile.gettempdir()) / "adamtune-speed-quick" if options.out == HOME else options.out
+    options = arguments()
     options.out.mkdir(parents=True, exist_ok=True)
-
-    names = [name for part in options.parts for name in PARTS[part]]
-    results = Results(options.out / "results.json", machine(), again=names if options.again else [])
-    size = {"trials": options.trials, "epochs": options.epochs}
-    if "settings" in options.parts:
-        few = size | {"trials": options.setting_trials}
-        for turn, (number, setting) in itertools.product(range(options.rounds), enumerate(SETTINGS)):
-            results.measure(f"settings/{number}/{turn}", "peer", seed=0, **few, **setting)
-    if "speed" in options.parts:
-        best = SETTINGS[report.fastest(results.runs)]
-        for pair in range(options.pairs):
-            # Who begins alternates, so that a machine that warms up or gets busy favours neither.
-            arms = [("speed", "adamtune", {}), ("speed", "peer", best), ("usual", "peer", USUAL)]
-            for part, arm, setting in arms if pair % 2 == 0 else arms[::-1]:
-                results.measure(f"{part}/{pair}/{arm}", arm, seed=pair, **size, **setting)
-    if "quality" in options.parts:
-        for seed in range(options.seeds):
-            results.measure(f"quality/{seed}/auto", "adamtune", seed=seed, confirm=1, **size)
-            results.measure(f"quality/{seed}/serial", "adamtune", seed=seed, confirm=1, lanes=1, **size)
-        for seed in range(min(options.seeds, options.long_seeds)):
-            longer = size | {"trials": options.long}
-            results.measure(f"reached/{seed}/long", "adamtune", seed=seed, **longer)
+    results = Results(options.out / "results.json", options.again)
+    for part in options.parts:
+        globals()[part](results, options)
     (options.out / "results.md").write_text(text := report.tables(results.machine, results.runs), encoding="utf-8")
-    report.plot(results.runs, options.out / "speed.png")
-    report.write(options.out / "README.md", report.headline(results.runs, GOAL))
+    plots.speed(results.runs, options.out / "speed.png")
+    plots.lanes(options.out, HERE)
+    report.write(options.out / "README.md", report.headline(results.runs))
     print(text)
 
 
-class Results:
-    """What was measured so far, by name; written after each measurement."""
-
-    def __init__(self, path, machine, again):
-        self.path = path
-        stored = json.loads(path.read_text()) if path.exists() else {"machine": machine, "runs": {}}
-        self.machine = stored["machine"]
-        self.runs = {name: run for name, run in stored["runs"].items() if name.split("/")[0] not in again}
-        if self.runs and self.machine != machine:
-            sys.exit(f"{path} was measured with {self.machine}; here is {machine}. Give another --out.")
-        self.machine = machine
-
-    def measure(self, name, arm, **arguments):
-        if name in self.runs:
-            if self.runs[name]["arguments"] != arguments:
-                sys.exit(f"{name} was measured with {self.runs[name]['arguments']}, asked {arguments}: add --again.")
-            return
-        print(f"{name}: {arm} {arguments}", file=sys.stderr, flush=True)
-        load = os.getloadavg()[0]
-        command = [sys.executable, str(HERE / "arms.py"), json.dumps({"arm": arm, **arguments})]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode:
-            sys.exit(done.stderr)
-        run = json.loads(done.stdout.splitlines()[-1])
-        self.runs[name] = {"arguments": arguments, "load_before": round(load, 2)} | _rounded(run)
-        text = json.dumps({"machine": self.machine, "runs": self.runs}, indent=0, sort_keys=True)
-        self.path.with_suffix(".part").write_text(text + "\n", encoding="utf-8")
-        self.path.with_suffix(".part").replace(self.path)
-
-
-def _rounded(value):
-    """Five digits are more than any of these figures is good for."""
-    if isinstance(value, dict):
-        return {key: _rounded(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_rounded(each) for each in value]
-    return float(f"{value:.5g}") if isinstance(value, float) else value
-
-
-def machine():
-    """The machine and the software, in words."""
-    packages = ("adamtune", BACKEND, "keras", "optuna", "numpy")
-    versions = {name: importlib.metadata.version(name) for name in packages}
-    return {"cores": os.cpu_count(), "processor": _processor(), "python": platform.python_version(), **versions}
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--parts", nargs="*", choices=PARTS, default=PARTS, help="none: only write the tables again")
+    parser.add_argument("--workloads", nargs="+", choices=WORKLOADS, help="of the part speed")
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS), help="of the part speed")
+    parser.add_argument("--pairs", type=int, default=3, help="of the part speed")
+    parser.add_argument("--rounds", type=int, default=2, help="of the parts settings, lanes and growth")
+    parser.add_argument("--seeds", type=int, default=10, help="of the parts quality, reached and pruned")
+    parser.add_argument("--full", action="store_true", help="let every peer run 1,000 trials; takes hours")
+    parser.add_argument("--quick", action="store_true", help="few of everything, to see that it works")
+    parser.add_argument("--again", action="store_true", help="measure anew what is chosen")
+    parser.add_argument("--out", type=Path, help="where the results are kept")
+    options = parser.parse_args()
+    options.sizes = {name: trials for name, (_, trials) in WORKLOADS.items()}
+    options.trials, options.long, options.setting_trials = 64, 256, 6
+    options.lanes, options.growth, options.quality = LANES, GROWTH, QUALITY
+    options.settings = SETTINGS
+    if options.quick:
+        options.pairs, options.rounds, options.seeds = 1, 1, min(options.seeds, 2)
+        options.sizes = dict.fromkeys(WORKLOADS, 3) | {"digits-1000": 40}
+        options.trials, options.long, options.setting_trials = 8, 16, 2
+        options.lanes, options.growth, options.quality = (1, 4), (4, 8), ("auto", 1)
+        options.settings = SETTINGS[4:6]
+        options.workloads = options.workloads or ["digits", "digits-1000"]
+        options.out = options.out or Path(tempfile.gettempdir(), f"adamtune-speed-quick-{BACKEND}")
+    options.workloads, options.out = options.workloads or list(WORKLOADS), options.out or HOME
+    missing = [
+        package
+        for arm, package in (("kerastuner", "keras_tuner"), ("scikeras", "scikeras"))
+        if "speed" in options.parts and arm in options.arms and importlib.util.find_spec(package) is None
+    ]
+    if missing:
+        sys.exit(
+            f"{' and '.join(missing)} is not installed: pip install -r studies/speed/requirements.txt, or leave the arm"
+            " out with --arms."
+        )
+    return options
 
 
-def _processor():
-    info = Path("/proc/cpuinfo")
-    if not info.exists():
-        return platform.machine()
-    names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+def settings(results, options):
+    size = {"workload": "digits", "seed": 0, "trials": options.setting_trials, "quick": options.quick}
+    for turn, (number, setting) in itertools.product(range(options.rounds), enumerate(options.settings)):
+        results.measure(f"settings/{number}/{turn}", "optuna", **size, **setting)
+
+
+def speed(results, options):
+    for pair, name in itertools.product(range(options.pairs), options.workloads):
+        workload, _ = WORKLOADS[name]
+        arms = [arm for arm in options.arms if runs_on(arm, name, options.full)]
+        # Who begins goes round, so that a machine that warms up or gets busy favours nobody.
+        for arm in (arms * 2)[pair % max(1, len(arms)) :][: len(arms)]:
+            kind, extra = ARMS[arm]
+            size = {"workload": workload, "seed": pair, "trials": options.sizes[name], "quick": options.quick}
+            ours = kind in ("adamtune", "bare")
+            results.measure(f"speed/{name}/{pair}/{arm}", kind, may_fail=not ours, **size, **extra)
+
+
+def runs_on(arm, workload, full):
+    """Whether an arm is measured on a workload: the program by hand is one of digits, in JAX; 1,000 trials are long."""
+    kind = ARMS[arm][0]
+    if kind == "bare":
+        return BACKEND == "jax" and workload in ("digits", "digits-1000")
+    return workload != "digits-1000" or kind == "adamtune" or full
+
+
+def lanes(results, options):
+    size = {"workload": "digits", "sampler": "random", "trials": options.long, "quick": options.quick}
+    for turn, number in itertools.product(range(options.rounds), options.lanes):
+        results.measure(f"lanes/{number}/{turn}", "adamtune", seed=turn, lanes=number, **size)
+
+
+def growth(results, options):
+    size = {"workload": "digits", "sampler": "random", "quick": options.quick}
+    for turn, trials in itertools.product(range(options.rounds), options.growth):
+        results.measure(f"growth/{trials}/{turn}", "adamtune", seed=turn, trials=trials, **size)
+
+
+def quality(results, options):
+    size = PLAIN | {"trials": options.trials, "confirm": 1, "quick": options.quick}
+    for seed, lanes in itertools.product(range(options.seeds), options.quality):
+        results.measure(f"quality/{seed}/{lanes}", "adamtune", seed=seed, lanes=lanes, **size)
+
+
+def reached(results, options):
+    size = PLAIN | {"trials": options.long, "quick": options.quick}
+    for seed in range(options.seeds):
+        results.measure(f"reached/{seed}/long", "adamtune", seed=seed, **size)
+
+
+def pruned(results, options):
+    size = PLAIN | {"trials": options.trials, "quick": options.quick}
+    for seed, pruner in itertools.product(range(options.seeds), ("asha", "none")):
+        results.measure(f"pruned/{seed}/{pruner}", "adamtune", seed=seed, pruner=pruner, **size)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,85 @@
+"""Where a study's time goes, when its trials end, what memory it holds, how often it commits."""
+
+import functools
+import os
+import time
+from collections import defaultdict
+
+import optuna
+import sqlalchemy
+
+
+class Ledger:
+    """Seconds by part of the work; a part inside another counts for itself alone."""
+
+    def __init__(self):
+        self.seconds = defaultdict(float)
+        self.each = defaultdict(list)
+        self._inner = []
+
+    def timed(self, part, function):
+        @functools.wraps(function)
+        def run(*args, **kwargs):
+            self._inner.append(0.0)
+            began = time.perf_counter()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                took = time.perf_counter() - began
+                own = took - self._inner.pop()
+                self.seconds[part] += own
+                self.each[part].append(own)
+                if self._inner:
+                    self._inner[-1] += took
+
+        return run
+
+    def watch(self, part, owner, *names):
+        for name in names:
+            setattr(owner, name, self.timed(part, getattr(owner, name)))
+
+    def watch_optuna(self):
+        sampler = (
+            "infer_relative_search_space",
+            "sample_relative",
+            "sample_independent",
+            "before_trial",
+            "after_trial",
+        )
+        for kind in (optuna.samplers.TPESampler, optuna.samplers.RandomSampler):
+            self.watch("sampling", kind, *sampler)
+        cached = optuna.storages._CachedStorage
+        self.watch("SQL", cached, *[name for name in vars(cached) if not name.startswith("_")])
+        self.watch("opening the database", optuna.storages.RDBStorage, "__init__")
+
+
+class Marks:
+    """Seconds since the start and resident MiB, at each call."""
+
+    def __init__(self):
+        self.began = time.time()
+        self.seconds, self.mebibytes = [], []
+
+    def __call__(self, *_):
+        self.seconds.append(time.time() - self.began)
+        self.mebibytes.append(resident())
+
+
+def resident():
+    """MiB of memory that this process holds; NaN where the system has no /proc."""
+    try:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+    except OSError:
+        return float("nan")
+
+
+class Commits:
+    """Counts the commits of every SQLAlchemy engine from now on."""
+
+    def __init__(self):
+        self.number = 0
+        sqlalchemy.event.listen(sqlalchemy.Engine, "commit", self._count)
+
+    def _count(self, _):
+        self.number += 1
