@@ -19,17 +19,16 @@ from adamtune.errors import SettingError
 from adamtune.optimizers._rule import Rule
 from adamtune.tasks.task import Task
 
-# More lanes than this gain little on two CPU cores: an epoch of digits (9,000 weights) took 15 ms of CPU time in 1
-# lane, 7.1 a lane in 8, 4.8 in 32, 4.1 in 64. A GPU has room for more.
-_MOST_ON_CPU, _MOST_ON_GPU = 32, 256
+# More lanes than this gain little on two CPU cores. 10 epochs of digits (9,000 weights) took 52 ms a trial in 8 lanes, 30
+# in 32, 22 in 64 on TensorFlow; 12, 9 and 9 on JAX. A GPU has room for more.
+_MOST_ON_CPU, _MOST_ON_GPU = {"jax": 32, "tensorflow": 64}, 256
 # On a CPU a large network is arithmetic, which lanes do not make less: 235,000 weights took 375 ms of CPU time for an
 # epoch of 12,000 rows in 1 lane, 294 a lane in 4, 297 in 8, 291 in 16. More lanes are more idle seats at the end.
 _LARGE, _MOST_FOR_LARGE = 100_000, 4
-# Lanes of a small network go through the program in groups, each in a thread, because its operations keep one core
-# busy: two groups a core, so that the last trials of a study can leave some empty. Fewer lanes than this do not make a
-# group: 10 epochs of digits took 22 ms of CPU time a lane in groups of 2 to 32 on JAX, 60 in groups of 8 to 32 on
-# TensorFlow and more in smaller ones.
-_GROUPS_A_CORE, _LEAST_WIDTH = 2, {"jax": 4, "tensorflow": 8}
+# Lanes of a small network go through the program in groups, one a core, because its operations are too small for more:
+# the same trials took 14 ms in one group of 32 and 9 in two of 16 on JAX. TensorFlow has threads of its own and gains
+# nothing, but then the last trials of a study can leave a group empty. Fewer lanes than this make no group.
+_LEAST_WIDTH = {"jax": 4, "tensorflow": 8}
 # A sampler that learns must not be asked too much at once: with 64 lanes before anything is told, TPE is random search
 # (mean best of 64 trials 0.054 with 1 lane, 0.075 with 8, 0.103 with 32, 0.141 with 64).
 _LEARNER_LEAST, _LEARNER_SHARE = 8, 8
@@ -145,7 +144,7 @@ def plan(
     else:
         most = _MOST_ON_GPU
         if where.startswith("CPU"):
-            most = _MOST_ON_CPU if small else _MOST_FOR_LARGE
+            most = _MOST_ON_CPU[backend] if small else _MOST_FOR_LARGE
         most = min(most, in_flight)
         if turns > 1:
             most = min(most, max(_LEAST_IN_TURNS, most // 2))
@@ -169,7 +168,7 @@ def plan(
 
 def _width(lanes: int) -> int:
     """Lanes of a group on a CPU: a divisor of their number near the one wanted, or all."""
-    wanted = min(lanes, max(_LEAST_WIDTH[keras.backend.backend()], lanes // (_GROUPS_A_CORE * (os.cpu_count() or 1))))
+    wanted = min(lanes, max(_LEAST_WIDTH[keras.backend.backend()], lanes // (os.cpu_count() or 1)))
     nearest = max(width for width in range(1, wanted + 1) if lanes % width == 0)
     return nearest if 2 * nearest >= wanted else lanes
 

@@ -239,28 +239,20 @@ class Program:
         rates = self._rates(values, lanes.calls, n_steps)
         numbers = self._numbers(values, {len(w.shape) - 1 for w in lanes.weights})
 
-        def step(i: Any, carry: Any, start: Any, size: int) -> Any:
-            lanes, seeds, total = carry
-            index = ops.slice(order, [start], [size])
+        def found(carry: Any, start: Any, size: int) -> Any:
+            lanes, seeds, _ = carry
+            loss, state, seeds, gradients = self._gradients(lanes, seeds, rows, ops.slice(order, [start], [size]))
+            return size * loss, state, seeds, gradients
+
+        def update(i: Any, carry: Any, found: Any) -> Any:
+            lanes, _, total = carry
+            loss, state, seeds, gradients = found
             # Skipped steps do not count: with a scaled loss the rate is known only now.
             rate = schedules.learning_rate(values, lanes.calls) if "loss_scale" in self.structure else rates[i]
-            lanes, seeds, loss = self._step(lanes, values, numbers, rate, seeds, rows, index)
-            return lanes, seeds, total + size * loss
+            return self._update(lanes._replace(state=state), values, numbers, rate, gradients), seeds, total + loss
 
         total = ops.zeros(fresh.shape[0], self.dtype)
-        return self._in_batches(step, (lanes, seeds, total), order, counts, self.batch_size)
-
-    def _in_batches(self, step: Callable, carry: Any, order: Any, counts: Any, size: int) -> Any:
-        """Whole batches from the start of the order, then the short one; `counts` says how many of each."""
-        if order.shape[0] <= size:  # one batch needs no loop, see Feed
-            return step(0, carry, 0, order.shape[0])
-        n_full, rest = divmod(order.shape[0], size)
-        if n_full:
-            carry = ops.fori_loop(0, counts[0], lambda i, carry: step(i, carry, i * size, size), carry)
-        if rest:
-            start = counts[0] * size
-            carry = ops.fori_loop(0, counts[1], lambda i, carry: step(i + counts[0], carry, start, rest), carry)
-        return carry
+        return _in_batches(found, update, (lanes, seeds, total), order, counts, self.batch_size)
 
     def _reset(self, lanes: Lanes, fresh: Any, initial: Lanes) -> Lanes:
         # A fresh lane may hold NaN: choose, never multiply.
@@ -276,16 +268,8 @@ class Program:
         names = [h.carried_name for h in self.rule.hypers if h.name != "learning_rate"]
         return {rank: {name: _against(getattr(values, name), rank) for name in names} for rank in ranks}
 
-    def _step(
-        self,
-        lanes: Lanes,
-        values: SimpleNamespace,
-        numbers: dict[int, dict[str, Any]],
-        rate: Any,
-        seeds: tuple[Any, ...],
-        rows: Rows,
-        index: Any,
-    ) -> tuple[Lanes, tuple[Any, ...], Any]:
+    def _gradients(self, lanes: Lanes, seeds: tuple[Any, ...], rows: Rows, index: Any) -> tuple[Any, ...]:
+        """Of a batch: each lane's loss, the new state and seeds, and the gradients of all weights."""
         x, y = self.backend.rows(rows.x, index), self.backend.rows(rows.y, index)
         weight = None if rows.train_weight is None else self.backend.rows(rows.train_weight, index)
 
@@ -301,9 +285,7 @@ class Program:
             else _as_lane(self.backend.gradient(lane, _only(held)))
         )
         # Every lane drew the same numbers: the first one's generators stand for all.
-        seeds = tuple(value[0] for value in after)
-        lanes = self._update(lanes._replace(state=state), values, numbers, rate, gradients)
-        return lanes, seeds, ops.cast(loss, self.dtype)
+        return ops.cast(loss, self.dtype), state, tuple(value[0] for value in after), gradients
 
     def _update(
         self,
@@ -387,7 +369,7 @@ class Program:
     def _judge(self, lanes: Lanes, seeds: tuple[Any, ...], rows: Rows, order: Any, counts: Any) -> Any:
         """Each lane's sums over the judging rows of loss and metric, (2, lanes)."""
 
-        def block(i: Any, totals: Any, start: Any, size: int) -> Any:
+        def sums(_: Any, start: Any, size: int) -> Any:
             index = ops.slice(order, [start], [size])
             x, y = self.backend.rows(rows.x, index), self.backend.rows(rows.y, index)
             weight = None if rows.valid_weight is None else self.backend.rows(rows.valid_weight, index)
@@ -400,10 +382,11 @@ class Program:
             loss, outputs = (
                 self.backend.stacked(lane, held) if self.strategy == "stacked" else _as_lane(lane(_only(held)))
             )
-            return totals + size * ops.stack([ops.cast(loss, self.dtype), self._metric(y, outputs)])
+            return size * ops.stack([ops.cast(loss, self.dtype), self._metric(y, outputs)])
 
         totals = ops.zeros((2, lanes.calls.shape[0]), self.dtype)
-        return self._in_batches(block, totals, order, counts, min(JUDGED_AT_ONCE, order.shape[0]))
+        size = min(JUDGED_AT_ONCE, order.shape[0])
+        return _in_batches(sums, lambda _, totals, found: totals + found, totals, order, counts, size)
 
     def judged(self, lanes: Lanes) -> tuple[Any, ...]:
         """The weights to judge and to keep: those that are trained, or what the rule has averaged."""
@@ -418,6 +401,32 @@ class Program:
         mean = lambda lane: ops.cast(self.forward.mean_metric(y, lane), self.dtype)  # noqa: E731
         # A loop, because Keras' argmax has no stacked form on TensorFlow; judging is short.
         return self.backend.loop(mean, outputs) if self.strategy == "stacked" else _as_lane(mean(_only(outputs)))
+
+
+def _in_batches(of_batch: Callable, fold: Callable, carry: Any, order: Any, counts: Any, size: int) -> Any:
+    """Whole batches from the start of the order, then the short one; `counts` says how many of each.
+
+    Parameters
+    ----------
+    of_batch : callable
+        `of_batch(carry, start, size)` for the batch that starts there; its shapes do not depend on the size.
+    fold : callable
+        `fold(i, carry, of_batch)` is the carry after batch number `i`. It stands in the program once, for both sizes.
+    """
+    if order.shape[0] <= size:  # one batch needs no loop, see Feed
+        return fold(0, carry, of_batch(carry, 0, order.shape[0]))
+    rest = order.shape[0] % size
+
+    def step(i: Any, carry: Any) -> Any:
+        def whole() -> Any:
+            return of_batch(carry, i * size, size)
+
+        def short() -> Any:
+            return of_batch(carry, counts[0] * size, rest)
+
+        return fold(i, carry, ops.cond(i < counts[0], whole, short) if rest else whole())
+
+    return ops.fori_loop(0, counts[0] + counts[1], step, carry)
 
 
 def _only(values: Any) -> Any:

@@ -384,7 +384,8 @@ class _Penalty:
     def __init__(self, study: optuna.Study) -> None:
         self._worse = max if study.direction == optuna.study.StudyDirection.MINIMIZE else min
         self._worst: float | None = None
-        self._knows_untrained = False
+        self._untrained: Engine | None = None
+        self._is_known = False
         self._hopeless = records.sign(study.direction) * _HOPELESS
         for trial in study.get_trials(deepcopy=False):
             for value in trial.intermediate_values.values():
@@ -393,13 +394,14 @@ class _Penalty:
     @property
     def value(self) -> float:
         """The penalty now; always finite."""
+        if self._untrained is not None and not self._is_known:
+            self._is_known = True
+            self._take(self._untrained.initial_loss())
         return self._hopeless if self._worst is None else self._worst
 
     def know(self, engine: Engine) -> None:
-        """Take the untrained model's value into account; it is the same in every program, so one is asked."""
-        if not self._knows_untrained:
-            self._take(engine.initial_loss())
-            self._knows_untrained = True
+        """The untrained model's value counts; it is the same in every program, so one is asked, when it is needed."""
+        self._untrained = engine
 
     def see(self, run: _Run) -> None:
         """Take what a trial did in a tick into account."""
