@@ -107,3 +107,20 @@ def test_commands_need_no_tensorflow(arguments, said, tmp_path):
     done = run(textwrap.dedent(COMMAND.format(arguments=arguments)), tmp_path)
     assert done.returncode == 0 and done.stdout.endswith("end\n"), done.stderr[-3000:]
     assert said in done.stdout
+
+
+def test_a_persistent_cache_of_the_user_keeps_the_programs(tmp_path):
+    """However quick they were to compile: the second process compiles neither again."""
+    program = f"""
+import jax
+jax.config.update("jax_compilation_cache_dir", {str(tmp_path / "cache")!r})
+hits = []
+jax.monitoring.register_event_listener(lambda name, **_: hits.append(name) if name.endswith("cache_hits") else None)
+from tests.small import tuned
+assert tuned().plan_.strategy == "stacked"
+print("hits", len(hits))
+"""
+    first, second = (run(program, tmp_path) for _ in range(2))
+    assert first.returncode == second.returncode == 0, first.stderr[-3000:] + second.stderr[-3000:]
+    assert {name.split("-")[0] for name in os.listdir(tmp_path / "cache")} >= {"jit__train", "jit__judge"}
+    assert "hits 0" in first.stdout and "hits 2" in second.stdout

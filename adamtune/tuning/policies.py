@@ -81,8 +81,14 @@ def learns(sampler: Sampler) -> bool:
     return sampler not in ("random", "qmc") if isinstance(sampler, str) else not isinstance(sampler, _BLIND)
 
 
-def sampler_for(name: str, seed: int, number: int) -> optuna.samplers.BaseSampler:
-    """The sampler that suggests trial `number` of a study with that seed."""
+def sampler_for(name: str, seed: int, number: int, conditional: bool = False) -> optuna.samplers.BaseSampler:
+    """The sampler that suggests trial `number` of a study with that seed.
+
+    Parameters
+    ----------
+    conditional : bool
+        Whether some parameters are there only after some choices.
+    """
     own = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
     independent = optuna.samplers.RandomSampler(seed=own)
     with warnings.catch_warnings():
@@ -93,7 +99,7 @@ def sampler_for(name: str, seed: int, number: int) -> optuna.samplers.BaseSample
                 n_startup_trials=0,  # when it is asked there is enough, see `tuning.design`
                 n_ei_candidates=24,
                 multivariate=True,
-                group=True,
+                group=conditional,
                 constant_liar=True,
                 seed=own,
             )

@@ -3,7 +3,7 @@
 import math
 
 from adamtune.engine.stream import Report
-from adamtune.errors import LaneStatus
+from adamtune.errors import LaneStatus, OutOfMemory
 
 # What an optimizer is worse by, so that some are better than others.
 WORSE = {"sgd": 1.5, "rmsprop": 0.25, "nadam": 1.75}
@@ -47,6 +47,11 @@ class FakeEngine:
 
     def restart(self, stream, model):
         self.clock, self._seats, self.number = 0, {}, stream.seed
+
+    def halve(self):
+        if self.n_lanes == 1:
+            raise OutOfMemory("one lane does not fit")
+        self.n_lanes, self._seats = self.n_lanes // 2, {}
 
     def initial_loss(self):
         return self.initial

@@ -7,7 +7,7 @@ import pytest
 
 from adamtune import optimizers
 from adamtune.config import OptimizerConfig
-from adamtune.tuning import records, storage, study
+from adamtune.tuning import asking, policies, records, storage, study
 from adamtune.tuning.asking import Asking
 from adamtune.tuning.loop import Budget, search
 from adamtune.tuning.pruning import Asha
@@ -253,3 +253,22 @@ def test_trial_that_somebody_else_lined_up_in_part_is_completed():
     config = records.config_of(stored.get_trials()[0])
     assert (config.optimizer, config.learning_rate) == ("sgd", 0.05)
     assert math.isfinite(config.momentum)
+
+
+def test_tpe_that_is_told_its_parameters_suggests_what_it_does_when_it_finds_them_itself():
+    """A shortcut, and no other sampler."""
+    searched = space(ADAM, "auto", 1000)
+
+    def suggested(shortcut):
+        stored, events = tune(searched, 24)
+        list(events)
+        for number in range(24, 40):
+            own = policies.sampler_for("tpe", 7, number, conditional=not shortcut)
+            sampler = asking._Whole(own, searched.distributions) if shortcut else own
+            trial = stored._storage.get_trial(stored.ask()._trial_id)
+            found = sampler.infer_relative_search_space(stored, trial)
+            yield sampler.sample_relative(stored, trial, found)
+
+    points = list(suggested(True))
+    assert points == list(suggested(False))
+    assert all(set(point) == set(searched.distributions) for point in points)

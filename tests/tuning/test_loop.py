@@ -1,6 +1,7 @@
 import itertools
 import math
 import random
+import time
 
 import optuna
 import pytest
@@ -8,10 +9,10 @@ import pytest
 from adamtune import optimizers
 from adamtune.config import OptimizerConfig
 from adamtune.engine.stream import Report
-from adamtune.errors import LaneStatus
-from adamtune.tuning import records, study
+from adamtune.errors import LaneStatus, OutOfMemory
+from adamtune.tuning import curves, records, study
 from adamtune.tuning.asking import Asking
-from adamtune.tuning.loop import Budget, Ticked, TrialEnded, _Program, search
+from adamtune.tuning.loop import Budget, Halved, Ticked, TrialEnded, _Program, search
 from adamtune.tuning.pruning import Asha
 from adamtune.tuning.space import space
 from tests.tuning.fakes import PASS, FakeEngine, FakePrograms, loss_of
@@ -22,12 +23,14 @@ SPACE = space(ADAM, "auto", 1)
 SEVERAL = space([ADAM, optimizers.get("sgd"), optimizers.get("nadam")], "auto", 1)
 
 
-def run(stored=None, engine=None, budget=None, *, epochs=9, sampler="random", pruner=None, seed=0, searched=SPACE):
+def run(
+    stored=None, engine=None, budget=None, *, epochs=9, sampler="random", pruner=None, seed=0, searched=SPACE, ahead=0
+):
     stored = stored or optuna.create_study()
     engine = engine or FakeEngine()
     budget = budget or Budget(trials=12)
     options = {"epochs": epochs, "at_once": engine.n_lanes, "sampler": sampler, "pruner": pruner, "seed": seed}
-    return stored, search(stored, searched, lambda rule, number: engine, budget, **options)
+    return stored, search(stored, searched, lambda rule, number: engine, budget, ahead=ahead, **options)
 
 
 def states(stored):
@@ -454,3 +457,156 @@ def test_same_seed_same_study_with_several_optimizers_and_passes(sampler):
 
     assert once(3) == once(3)
     assert once(3) != once(4)
+
+
+# ------------------------------------------------------------------------------------ asking while lanes train
+
+
+class Watched(optuna.samplers.RandomSampler):
+    """Notes how many trials have ended, and which are asked and have not, whenever it is asked."""
+
+    def __init__(self):
+        super().__init__(seed=0)
+        self.seen = []
+
+    def infer_relative_search_space(self, study, trial):
+        trials = study.get_trials(deepcopy=False)
+        self.seen.append((trial.number, sum(t.state.is_finished() for t in trials)))
+        return super().infer_relative_search_space(study, trial)
+
+
+@pytest.mark.parametrize("pruner", [None, Asha(9, "minimize")], ids=["all", "asha"])
+@pytest.mark.parametrize("slow", [0.0, 0.02], ids=["quick ticks", "slow ticks"])
+def test_what_is_asked_ahead_does_not_depend_on_who_is_faster(pruner, slow):
+    def tuned(on_tick):
+        engine, sampler = FakeEngine(4, on_tick=on_tick), Watched()
+        given = Asha(9, "minimize") if pruner else None
+        stored, events = run(engine=engine, budget=Budget(trials=24), ahead=4, sampler=sampler, pruner=given)
+        assert len([event for event in events if isinstance(event, TrialEnded)]) == 24
+        return [(t.params, t.state, t.value, t.user_attrs) for t in stored.get_trials()], sampler.seen
+
+    expected = tuned(lambda engine: None)
+    assert tuned(lambda engine: time.sleep(slow)) == expected
+
+
+def test_trials_are_asked_while_lanes_train_and_no_more_than_allowed():
+    asked_in_a_tick, running = [], []
+
+    def on_tick(engine):
+        before = len(stored.get_trials(deepcopy=False))
+        time.sleep(0.05)
+        trials = stored.get_trials(deepcopy=False)
+        asked_in_a_tick.append(len(trials) - before)
+        running.append(sum(trial.state == optuna.trial.TrialState.RUNNING for trial in trials))
+
+    stored = optuna.create_study()
+    list(run(stored, FakeEngine(4, on_tick=on_tick), Budget(trials=20), epochs=3, ahead=4)[1])
+    assert max(asked_in_a_tick) > 0
+    assert max(running) <= 4 + 4
+    assert states(stored) == [COMPLETE] * 20
+
+
+def test_who_is_asked_ahead_knows_no_less_than_the_tick_before():
+    """What ended in a tick is told before anybody is asked in the next one."""
+    engine, sampler = FakeEngine(4), Watched()
+    _, events = run(engine=engine, budget=Budget(trials=16), epochs=3, ahead=4, sampler=sampler)
+    list(events)
+    # Waves of four end together: while the second trains, the third is asked and knows the first.
+    known = dict(sampler.seen)
+    assert [known[number] for number in range(8, 12)] == [4] * 4
+
+
+def test_an_error_of_a_tick_is_raised_and_leaves_nothing_running():
+    def on_tick(engine):
+        if engine.clock == 2:
+            raise RuntimeError("the device is gone")
+
+    stored, events = run(engine=FakeEngine(4, on_tick=on_tick), ahead=4)
+    with pytest.raises(RuntimeError, match="the device is gone"):
+        list(events)
+    assert set(states(stored)) == {FAIL}
+
+
+# ----------------------------------------------------------------------------------------------- short memory
+
+
+def holding(most):
+    """What to do in a tick for an engine whose memory holds so many lanes."""
+
+    def on_tick(engine):
+        if engine.n_lanes > most and engine.clock > 4:
+            engine.clock -= 1
+            raise OutOfMemory("too many")
+
+    return on_tick
+
+
+@pytest.mark.parametrize("ahead", [0, 8])
+@pytest.mark.parametrize("pruner", [None, Asha(9, "minimize")], ids=["all", "asha"])
+def test_short_memory_halves_the_lanes_and_loses_no_trial(ahead, pruner):
+    engine = FakeEngine(8, on_tick=holding(2))
+    stored, events = run(engine=engine, budget=Budget(trials=12), ahead=ahead, pruner=pruner)
+    events = list(events)
+    assert [event.lanes for event in events if isinstance(event, Halved)] == [4, 2]
+    assert len(stored.get_trials()) == 12 and set(states(stored)) <= {COMPLETE, PRUNED}
+    for trial in stored.get_trials():
+        config = records.config_of(trial)
+        # Begun anew, and yet every step is there once.
+        assert trial.intermediate_values == {
+            step: loss_of(config, step) for step in range(1, trial.user_attrs["epochs"] + 1)
+        }
+        assert curves.read(stored)[trial.number].epochs == trial.user_attrs["epochs"]
+    noted = records.get_note(stored, "out_of_memory")
+    assert [note["lanes"] for note in noted] == [4, 2]
+
+
+def test_trials_that_lost_their_lanes_are_judged_once_at_a_rung():
+    class Counting(Asha):
+        judged = 0
+
+        def judge(self, rung, values):
+            self.judged += len(values) * (rung == 1)
+            return super().judge(rung, values)
+
+    pruner = Counting(9, "minimize")
+    stored, events = run(engine=FakeEngine(4, on_tick=holding(2)), budget=Budget(trials=10), pruner=pruner)
+    list(events)
+    assert pruner.judged == len(stored.get_trials()) == 10
+
+
+def test_one_lane_that_does_not_fit_ends_the_study_with_the_reason():
+    def on_tick(engine):
+        raise OutOfMemory("too many")
+
+    stored, events = run(engine=FakeEngine(2, on_tick=on_tick))
+    with pytest.raises(OutOfMemory, match="one lane does not fit"):
+        list(events)
+    assert set(states(stored)) == {FAIL}
+
+
+# ---------------------------------------------------------------------------------------------------- curves
+
+
+@pytest.mark.parametrize("passes", [1, 2])
+def test_the_whole_curve_of_every_trial_is_kept(passes):
+    programs = FakePrograms(4)
+    stored = optuna.create_study()
+    options = {"at_once": 4, "sampler": "random", "pruner": None, "seed": 0}
+    list(search(stored, SPACE, programs, Budget(trials=6), epochs=40, passes=passes, **options))
+    found = curves.read(stored)
+    for trial in stored.get_trials():
+        config, curve = records.config_of(trial), found[trial.number]
+        assert len(trial.intermediate_values) < curve.epochs == 40 * passes
+        expected = [loss_of(config, age, number) for number in range(passes) for age in range(1, 41)]
+        assert curve.val_loss.tolist() == pytest.approx(expected)
+
+
+def test_an_interrupted_study_keeps_the_curves_of_what_was_running():
+    def on_tick(engine):
+        if engine.clock == 3:
+            raise KeyboardInterrupt
+
+    stored, events = run(engine=FakeEngine(4, on_tick=on_tick))
+    with pytest.raises(KeyboardInterrupt):
+        list(events)
+    assert [curve.epochs for curve in curves.read(stored).values()] == [2] * 4
