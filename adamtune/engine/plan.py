@@ -19,8 +19,8 @@ from adamtune.errors import SettingError
 from adamtune.optimizers._rule import Rule
 from adamtune.tasks.task import Task
 
-# More lanes than this gain little on two CPU cores. 10 epochs of digits (9,000 weights) took 52 ms a trial in 8 lanes, 30
-# in 32, 22 in 64 on TensorFlow; 12, 9 and 9 on JAX. A GPU has room for more.
+# More lanes than this gain little on two CPU cores. 10 epochs of digits (9,000 weights) took 52 ms a trial in 8 lanes,
+# 30 in 32, 22 in 64 on TensorFlow; 12, 9 and 9 on JAX. A GPU has room for more.
 _MOST_ON_CPU, _MOST_ON_GPU = {"jax": 32, "tensorflow": 64}, 256
 # On a CPU a large network is arithmetic, which lanes do not make less: 235,000 weights took 375 ms of CPU time for an
 # epoch of 12,000 rows in 1 lane, 294 a lane in 4, 297 in 8, 291 in 16. More lanes are more idle seats at the end.

@@ -35,6 +35,8 @@ _FIRST_SCALE, _GOOD_STEPS = 2.0**15, 2000
 class Backend(Protocol):
     """What a backend's file offers (it is a module)."""
 
+    LOOPED_SINGLY: bool
+
     def device(self) -> str:
         """The device training will run on, in words."""
         ...

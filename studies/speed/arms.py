@@ -27,7 +27,8 @@ from workloads import AMSGRAD, RANGES, about, prepared
 
 from adamtune import AdamTunerClassifier
 from adamtune.engine.lanes import LaneEngine
-from adamtune.tuning import loop, storage
+from adamtune.tuning import curves, storage
+from adamtune.tuning.memory import Memory
 
 
 def adamtune(
@@ -48,8 +49,8 @@ def adamtune(
     ledger.watch_optuna()
     ledger.watch("opening the database", storage, "open_storage")
     ledger.watch("SQL", storage, "flush", "close")
-    if hasattr(loop, "curves"):  # tables of our own, written past Optuna's storage
-        ledger.watch("SQL", loop.curves, "write")
+    ledger.watch("SQL", Memory, "write", "take")
+    ledger.watch("SQL", curves, "write")
     ledger.watch("training and judging", LaneEngine, "tick")
     ledger.watch("preparing lanes", LaneEngine, "__init__", "compile", "initial_loss")
     tick = LaneEngine.tick

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import threading
 import time
 from collections import defaultdict
 
@@ -10,12 +11,20 @@ import sqlalchemy
 
 
 class Ledger:
-    """Seconds by part of the work; a part inside another counts for itself alone."""
+    """Seconds by part of the work; a part inside another counts for itself alone.
+
+    Parts of several threads go on at the same time, and then add up to more than the whole.
+    """
 
     def __init__(self):
         self.seconds = defaultdict(float)
         self.each = defaultdict(list)
-        self._inner = []
+        self._own = threading.local()
+
+    @property
+    def _inner(self):
+        """Seconds of the parts inside each part that this thread is in."""
+        return self._own.__dict__.setdefault("inner", [])
 
     def timed(self, part, function):
         @functools.wraps(function)
