@@ -9,7 +9,7 @@ from rich.text import Text
 
 from adamtune import progress
 from adamtune.config import OptimizerConfig
-from adamtune.tuning.loop import Advanced, Phase, Ticked, TrialEnded
+from adamtune.tuning.loop import Advanced, Halved, Phase, Ticked, TrialEnded
 
 CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 COLOUR = re.compile(r"\x1b\[[0-9;]*(3[0-7]|9[0-7]|38;)[0-9;]*m")
@@ -114,6 +114,13 @@ def test_a_fast_study_gets_no_line_for_each_tenth(clock, capsys):
         "study: 0 of 100 trials",
         "study: 100 trials in 0 s; best val_loss 0.5 (trial 0)",
     ]
+
+
+def test_lanes_that_were_given_up_are_told(clock, capsys):
+    with progress.open_view(1, "val_loss", "minimize") as view:
+        view.begin("study", 2)
+        view.event(Halved(4))
+    assert "The memory does not hold that many lanes: going on with 4" in capsys.readouterr().out.splitlines()
 
 
 def test_a_phase_of_few_units_gets_one_line_and_epochs_count_from_ticks(clock, capsys):

@@ -19,6 +19,7 @@ from adamtune.errors import (
     ConfigError,
     DataError,
     ModelError,
+    OutOfMemory,
     SettingError,
     StorageError,
     StudyError,
@@ -325,6 +326,25 @@ def test_resumed_study_counts_what_is_there(tmp_path):
     assert second.trials_["value"][:5].equals(first.trials_["value"])
     assert second.trials_["start_tick"][5:].min() >= first.trials_["start_tick"].max()
     assert second.trials_["learning_rate"].is_unique
+
+
+def test_lanes_that_the_memory_does_not_hold_are_given_up_for_good(tmp_path, monkeypatch):
+    settings = {"storage": stored(tmp_path), "study_name": "mine", "resume": True, "lanes": "auto", "sampler": "random"}
+    tick, opened = LaneEngine.tick, []
+
+    def short(engine):
+        opened.append(engine.n_lanes)
+        if engine.n_lanes > 2:
+            raise OutOfMemory("too many")
+        tick(engine)
+
+    monkeypatch.setattr(LaneEngine, "tick", short)
+    first = tuned(n_trials=8, confirm=1, **settings)
+    assert len(first.trials_) == 8 and set(first.trials_["state"]) <= {"complete", "pruned"}
+    assert sorted(set(opened), reverse=True) == [8, 4, 2]
+    opened.clear()
+    second = tuned(n_trials=12, **settings)
+    assert len(second.trials_) == 12 and set(opened) == {2}
 
 
 def test_resume_can_still_train_the_starting_configs(tmp_path, monkeypatch):

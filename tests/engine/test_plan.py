@@ -9,6 +9,7 @@ from adamtune.errors import SettingError
 from tests.engine import cases, problems
 
 CPU, GPU = "CPU (2 cores)", "GPU (any)"
+MOST = plans._MOST_ON_CPU[keras.backend.backend()]
 
 
 @pytest.fixture
@@ -28,9 +29,9 @@ def planned(monkeypatch):
     ("n_trials", "learns", "device", "expected"),
     [
         (64, True, CPU, 8),
-        (64, False, CPU, 32),
+        (64, False, CPU, MOST),
         (200, True, CPU, 16),
-        (1000, True, CPU, 32),
+        (1000, True, CPU, MOST),
         (1000, True, GPU, 64),
         (5000, False, GPU, 256),
         (5, True, CPU, 4),
@@ -42,10 +43,10 @@ def test_number_of_lanes_follows_the_written_rule(planned, n_trials, learns, dev
 
 
 def test_programs_in_turns_have_half_the_lanes_each(planned):
-    assert planned(learns=False).lanes == 32
+    assert planned(learns=False).lanes == MOST
     several = planned(learns=False, rules=("adam", "sgd"))
-    assert (several.lanes, several.at_once) == (16, 32)
-    assert planned(learns=False, n_passes=5).lanes == 16
+    assert (several.lanes, several.at_once) == (MOST // 2, MOST)
+    assert planned(learns=False, n_passes=5).lanes == MOST // 2
 
 
 def test_lanes_fit_into_memory(planned, monkeypatch):
@@ -62,16 +63,53 @@ def test_rows_that_do_not_fit_come_in_blocks(planned, monkeypatch):
     assert planned(asked=2).rows_at_once == 40
 
 
-def test_large_network_gets_few_lanes_on_a_cpu(planned):
-    def large(X, y):
-        return keras.Sequential([keras.Input((6,)), keras.layers.Dense(12_000), keras.layers.Dense(3)])
+def large(X, y):
+    return keras.Sequential([keras.Input((6,)), keras.layers.Dense(12_000), keras.layers.Dense(3)])
 
+
+def test_large_network_gets_few_lanes_on_a_cpu(planned):
     assert planned(model=large).lanes == 4
     assert planned(model=large, device=GPU).lanes == 8
 
 
 def test_asked_number_is_taken_as_it_is(planned):
     assert planned(asked=5).lanes == 5
+
+
+@pytest.mark.parametrize(
+    ("lanes", "cores", "width"),
+    [(32, 2, 16), (32, 1, 32), (64, 8, 8), (8, 2, None), (13, 2, 13), (12, 2, None), (1, 2, 1)],
+)
+def test_lanes_of_a_small_network_fall_into_groups_a_core(planned, monkeypatch, lanes, cores, width):
+    monkeypatch.setattr(plans.os, "cpu_count", lambda: cores)
+    found = planned(asked=lanes).width
+    assert lanes % found == 0
+    assert width in (None, found)
+
+
+def test_large_networks_and_graphics_cards_take_all_lanes_together(planned):
+    assert planned(device=GPU).width is None
+    assert planned(model=large).width is None
+
+
+@pytest.mark.parametrize(
+    ("n_trials", "learns", "asked", "ahead"),
+    [
+        (64, True, "auto", 0),  # its eight lanes are all that may be asked at once
+        (1000, True, 32, 32),
+        (320, True, 32, 8),
+        (64, True, 1, 0),  # one after the other
+        (64, False, 16, 16),
+        (64, False, 60, 4),
+    ],
+)
+def test_what_is_asked_ahead_counts_as_lanes_do(planned, n_trials, learns, asked, ahead):
+    assert planned(asked=asked, n_trials=n_trials, learns=learns).ahead == ahead
+
+
+def test_nothing_is_asked_ahead_where_programs_take_turns(planned):
+    assert planned(asked=8, learns=False, rules=("adam", "sgd")).ahead == 0
+    assert planned(asked=8, learns=False, n_passes=3).ahead == 0
 
 
 @pytest.mark.parametrize("asked", [0, -1, 2.0, True, "many"])
