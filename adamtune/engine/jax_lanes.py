@@ -135,6 +135,11 @@ def stacked_gradients(function: Callable, values: Any) -> tuple[Any, Any]:
     return stacked(lambda slices: gradient(function, slices), values)
 
 
+def either(condition: Any, this: Callable, that: Callable) -> Any:
+    """What `this()` returns where the condition holds, else `that()`."""
+    return jax.lax.cond(condition, this, that)
+
+
 def loop(function: Callable, values: Any) -> Any:
     """`function`, which returns one number, of each lane's slice of `values`; JAX has no need to loop."""
     return stacked(function, values)

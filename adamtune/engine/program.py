@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -36,6 +37,8 @@ class Backend(Protocol):
     """What a backend's file offers (it is a module)."""
 
     LOOPED_SINGLY: bool
+    # `either(condition, this, that)`: what the one function or the other returns; None where a loop has no branches.
+    either: Callable | None
 
     def device(self) -> str:
         """The device training will run on, in words."""
@@ -254,7 +257,7 @@ class Program:
             return self._update(lanes._replace(state=state), values, numbers, rate, gradients), seeds, total + loss
 
         total = ops.zeros(fresh.shape[0], self.dtype)
-        return _in_batches(found, update, (lanes, seeds, total), order, counts, self.batch_size)
+        return _in_batches(self.backend, found, update, (lanes, seeds, total), order, counts, self.batch_size)
 
     def _reset(self, lanes: Lanes, fresh: Any, initial: Lanes) -> Lanes:
         # A fresh lane may hold NaN: choose, never multiply.
@@ -388,7 +391,7 @@ class Program:
 
         totals = ops.zeros((2, lanes.calls.shape[0]), self.dtype)
         size = min(JUDGED_AT_ONCE, order.shape[0])
-        return _in_batches(sums, lambda _, totals, found: totals + found, totals, order, counts, size)
+        return _in_batches(self.backend, sums, lambda _, totals, found: totals + found, totals, order, counts, size)
 
     def judged(self, lanes: Lanes) -> tuple[Any, ...]:
         """The weights to judge and to keep: those that are trained, or what the rule has averaged."""
@@ -405,7 +408,9 @@ class Program:
         return self.backend.loop(mean, outputs) if self.strategy == "stacked" else _as_lane(mean(_only(outputs)))
 
 
-def _in_batches(of_batch: Callable, fold: Callable, carry: Any, order: Any, counts: Any, size: int) -> Any:
+def _in_batches(
+    backend: Backend, of_batch: Callable, fold: Callable, carry: Any, order: Any, counts: Any, size: int
+) -> Any:
     """Whole batches from the start of the order, then the short one; `counts` says how many of each.
 
     Parameters
@@ -413,22 +418,30 @@ def _in_batches(of_batch: Callable, fold: Callable, carry: Any, order: Any, coun
     of_batch : callable
         `of_batch(carry, start, size)` for the batch that starts there; its shapes do not depend on the size.
     fold : callable
-        `fold(i, carry, of_batch)` is the carry after batch number `i`. It stands in the program once, for both sizes.
+        `fold(i, carry, of_batch)` is the carry after batch number `i`. Where the backend can choose within a loop, it
+        stands in the program once for both sizes: half of what is to be compiled.
     """
     if order.shape[0] <= size:  # one batch needs no loop, see Feed
         return fold(0, carry, of_batch(carry, 0, order.shape[0]))
     rest = order.shape[0] % size
 
-    def step(i: Any, carry: Any) -> Any:
-        def whole() -> Any:
-            return of_batch(carry, i * size, size)
+    def whole(i: Any, carry: Any) -> Any:
+        return of_batch(carry, i * size, size)
 
-        def short() -> Any:
-            return of_batch(carry, counts[0] * size, rest)
+    def short(_: Any, carry: Any) -> Any:
+        return of_batch(carry, counts[0] * size, rest)
 
-        return fold(i, carry, ops.cond(i < counts[0], whole, short) if rest else whole())
+    def either(i: Any, carry: Any) -> Any:
+        return backend.either(i < counts[0], partial(whole, i, carry), partial(short, i, carry))  # type: ignore[misc]
 
-    return ops.fori_loop(0, counts[0] + counts[1], step, carry)
+    def loop(first: Any, last: Any, of: Callable, carry: Any) -> Any:
+        return ops.fori_loop(first, last, lambda i, carry: fold(i, carry, of(i, carry)), carry)
+
+    total = counts[0] + counts[1]
+    if rest and backend.either:
+        return loop(0, total, either, carry)
+    carry = loop(0, counts[0], whole, carry)
+    return loop(counts[0], total, short, carry) if rest else carry
 
 
 def _only(values: Any) -> Any:

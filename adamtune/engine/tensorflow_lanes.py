@@ -21,6 +21,8 @@ from adamtune.engine.program import NotStackable
 _UNVECTORISED = re.compile(r"No pfor vectorization defined for (\w+)|of op '(\w+)' expected to be")
 # Whether one call should train one batch of a looped lane instead of a whole epoch.
 LOOPED_SINGLY = False
+# Its recurrent layers fail in a branch of a loop.
+either = None
 
 
 def device() -> str:
