@@ -129,7 +129,7 @@ class AdamTuner(BaseEstimator):
     best_trial_ : optuna.trial.FrozenTrial
     study_ : optuna.Study
     trials_ : pandas.DataFrame of shape (n_trials, ...)
-    plan_ : adamtune.engine.lanes.Plan
+    plan_ : adamtune.engine.plan.Plan
         Strategy, lanes and device that were used.
     n_programs_ : int
         Training programs that were compiled for the study: one an optimizer, and on JAX another for the short batch
@@ -295,7 +295,7 @@ class AdamTuner(BaseEstimator):
                 for event in events:
                     view.event(event)
         finally:
-            self.n_programs_ = run.programs.n_programs
+            self.n_programs_, self.plan_ = run.programs.n_programs, run.plan
             self.study_, self.trials_ = study, _table(study)
             for trial in records.ranked(study)[:1]:
                 self._take(trial, run, records.value_of(trial), float("nan"))

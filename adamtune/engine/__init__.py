@@ -101,12 +101,20 @@ class Programs:
     """
 
     def __init__(self, task: Task, plan: Plan, streams: Sequence[Stream], structure: Structure, model: Any) -> None:
-        self.task, self.plan, self.streams, self.structure = task, plan, streams, structure
+        self.task, self.streams, self.structure = task, streams, structure
+        self._plan = plan
         self._untrained = {0: model}  # lanes only read a model, so those of a pass share one
         self._backend = BACKENDS[keras.backend.backend()]() if plan.strategy != "one_by_one" else None
         self._feed: Feed | None = None
         self._programs: dict[str, Program] = {}
         self._engines: dict[tuple[str, int], Engine] = {}
+
+    @property
+    def plan(self) -> Plan:
+        """How trials are trained now: in as many lanes as were planned, or as the memory was seen to hold."""
+        while any(engine.n_lanes < self._plan.lanes for engine in self._engines.values()):
+            self._plan = self._plan.halved()
+        return self._plan
 
     def __call__(self, rule: str, number: int = 0) -> Engine:
         """The engine of that rule and pass, always the same one."""
@@ -126,9 +134,9 @@ class Programs:
                 self._programs.clear()
                 self._feed = None
                 if self.plan.strategy == "stacked":
-                    self.plan = replace(self.plan, strategy="looped", ahead=0, reason=str(problem))
+                    self._plan = replace(self.plan, strategy="looped", ahead=0, reason=str(problem))
                 else:
-                    self.plan = self.plan.one_by_one(str(problem))
+                    self._plan = self.plan.one_by_one(str(problem))
 
     def restart(self) -> None:
         """Let every engine begin anew with its own stream."""
@@ -137,7 +145,7 @@ class Programs:
 
     @property
     def n_programs(self) -> int:
-        """Training programs compiled so far."""
+        """Training programs that were used, compiled now or earlier in this process."""
         ours = sum(program.n_compiled for program in self._programs.values())
         return ours or sum(engine.n_programs for engine in self._engines.values())
 
@@ -178,4 +186,4 @@ class Programs:
             except OutOfMemory:
                 if plan.lanes == 1:
                     raise
-                self.plan = plan.halved()
+                self._plan = plan.halved()

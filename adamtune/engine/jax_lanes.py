@@ -37,23 +37,61 @@ def is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(error)
 
 
-# How well XLA optimises is a setting of the whole process, and programs are compiled in threads.
-_setting = threading.Lock()
+class _Care:
+    """Who compiles with care and who without: how well XLA optimises is a setting of the whole process."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._careful = self._hasty = 0
+        self._usual = False
+        self._own = threading.local()
+
+    @property
+    def is_without(self) -> bool:
+        """Whether this thread compiles without."""
+        return getattr(self._own, "hasty", False)
+
+    @contextlib.contextmanager
+    def without(self) -> Iterator[None]:
+        with self._changed:
+            self._changed.wait_for(lambda: not self._careful)
+            if not self._hasty:
+                self._usual = jax.config.read("jax_disable_most_optimizations")
+                jax.config.update("jax_disable_most_optimizations", True)
+            self._hasty += 1
+        self._own.hasty = True
+        try:
+            yield
+        finally:
+            self._own.hasty = False
+            with self._changed:
+                self._hasty -= 1
+                if not self._hasty:
+                    jax.config.update("jax_disable_most_optimizations", self._usual)
+                self._changed.notify_all()
+
+    @contextlib.contextmanager
+    def taken(self) -> Iterator[None]:
+        with self._changed:
+            self._changed.wait_for(lambda: not self._hasty)
+            self._careful += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._careful -= 1
+                self._changed.notify_all()
 
 
-@contextlib.contextmanager
-def hastily() -> Iterator[None]:
+_care = _Care()
+
+
+def hastily() -> contextlib.AbstractContextManager[None]:
     """Compile what runs once without optimising it.
 
     The first weights of a small network took 0.65 s, because each of their shapes is compiled; like this 0.2 s.
     """
-    with _setting:
-        before = jax.config.read("jax_disable_most_optimizations")
-        jax.config.update("jax_disable_most_optimizations", True)
-        try:
-            yield
-        finally:
-            jax.config.update("jax_disable_most_optimizations", before)
+    return _care.without()
 
 
 def place(array: np.ndarray) -> Any:
@@ -83,7 +121,8 @@ class Compiled:
         """Begin to compile for these arguments; XLA needs seconds, in which others open a database, say."""
         leaves, tree = jax.tree.flatten(arguments)
         kind = tree, tuple((each.shape, each.dtype) for each in leaves)
-        if kind in self._known:
+        # Whoever compiles without care waits for nobody who does: then the first call compiles.
+        if kind in self._known or _care.is_without:
             return
         self._known.add(kind)
         lowered = self._function.trace(*arguments).lower()
@@ -94,8 +133,12 @@ class Compiled:
     def __call__(self, *arguments: Any) -> Any:
         """The function's result, once it is compiled."""
         if (compiling := self._compiling) is not None:
-            compiling.result()
             self._compiling = None
+            try:
+                compiling.result()
+            except Exception:
+                self._known.clear()
+                raise
         return self._function(*arguments)
 
 
@@ -106,7 +149,7 @@ def _cached(compile: Callable) -> Any:
         from jax._src.config import persistent_cache_min_compile_time_secs as least
     except ImportError:
         least = contextlib.nullcontext
-    with least(0.0), _setting:
+    with least(0.0), _care.taken():
         return compile()
 
 

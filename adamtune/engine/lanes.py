@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+import traceback
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -63,6 +64,8 @@ class LaneEngine:
         self.clock = 0
         self._program, self._feed = program, feed
         self._judged: list[Report] = []
+        self._pool: ThreadPoolExecutor | None = None
+        self._has_ticked = False
         self._start_from(model)
         self._asked_width = (width or n_lanes) if program.strategy == "stacked" else 1
         self._open(n_lanes)
@@ -99,8 +102,10 @@ class LaneEngine:
         self._move_together()
         busy = sorted({place // self._width for place in self._places.values()})
         with self._memory():
-            each = self._pool.map(self._epoch, busy) if self._pool else map(self._epoch, busy)
+            # What is met for the first time, such as the short batch, is traced by one thread alone.
+            each = self._pool.map(self._epoch, busy) if self._pool and self._has_ticked else map(self._epoch, busy)
             numbers = dict(zip(busy, each, strict=True))
+        self._has_ticked = True
         self.clock += 1
         self._judged = []
         for lane in sorted(self._ages):
@@ -135,6 +140,8 @@ class LaneEngine:
         """
         if self.n_lanes == 1:
             raise OutOfMemory("one lane does not fit the memory: a smaller batch_size or a smaller model is needed")
+        if self._pool:
+            self._pool.shutdown(cancel_futures=True)  # the other groups may still train, and would write into new lanes
         self._lanes.clear()  # before others are made
         self._open(self.n_lanes // 2)
 
@@ -146,7 +153,7 @@ class LaneEngine:
 
     def weights(self, lane: int) -> list[np.ndarray]:
         """The lane's model weights, as they are judged, in the order of `model.weights` without generator states."""
-        group, seat = divmod(self._places.get(lane, lane), self._width)
+        group, seat = divmod(self._places[lane], self._width)
         forward, held = self._program.forward, self._lanes[group]
         judged = self._program.judged(held)
         pairs = [*zip(forward.weights, judged, strict=True), *zip(forward.state, held.state, strict=True)]
@@ -167,7 +174,7 @@ class LaneEngine:
         self._fresh[:] = True
         of_train = self.task.steps_per_epoch(self.stream.split.n_train) / training[2].sum()
         of_judge = -(-len(self.stream.split.valid) // JUDGED_AT_ONCE) / judging[2].sum()
-        in_turn = len(self._lanes) / self._threads
+        in_turn = -(-len(self._lanes) // self._threads)
         return in_turn * (of_train * (trained - began) + of_judge * (judged - trained))
 
     def _open(self, n_lanes: int) -> None:
@@ -177,6 +184,7 @@ class LaneEngine:
         self._ages: dict[int, int] = {}
         self._places: dict[int, int] = {}  # of each lane with somebody in it: its group and its seat there
         self._fresh = np.ones(n_lanes, bool)
+        self._has_ticked = False
         self._hypers = np.tile(self._row(OptimizerConfig(self._program.rule.name)), (n_lanes, 1))
         n_groups = n_lanes // width
         with self._memory():
@@ -195,7 +203,8 @@ class LaneEngine:
             yield
         except Exception as error:
             if isinstance(error, MemoryError) or self._program.backend.is_out_of_memory(error):
-                raise OutOfMemory(str(error).splitlines()[0]) from None
+                traceback.clear_frames(error.__traceback__)  # their arguments are the lanes, which have to go
+                raise OutOfMemory(str(error).partition("\n")[0] or type(error).__name__) from None
             raise
 
     def _move_together(self) -> None:

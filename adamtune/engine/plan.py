@@ -57,7 +57,7 @@ class Plan:
     lanes : int
         Seats of each program.
     at_once : int
-        Trials that may be asked and not yet told.
+        Trials that may be asked and not yet told, those asked ahead not counted.
     reason : str
         Why not stacked, in words; empty for stacked.
     device : str
@@ -91,9 +91,8 @@ class Plan:
     def halved(self) -> Plan:
         """The same with half of the lanes."""
         lanes = max(1, self.lanes // 2)
-        return replace(
-            self, lanes=lanes, at_once=max(1, self.at_once // 2), width=self.width and min(self.width, lanes)
-        )
+        ahead = min(self.ahead, lanes) if lanes > 1 else 0
+        return replace(self, lanes=lanes, at_once=max(1, self.at_once // 2), ahead=ahead)
 
     def one_by_one(self, reason: str) -> Plan:
         """The same without lanes."""
@@ -160,7 +159,7 @@ def plan(
         where,
         bytes_a_lane,
         rows,
-        _width(lanes) if small else None,
+        _width(lanes) if small and fits else None,  # each group would read the blocks for itself
         ahead,
     )
     return made.one_by_one(reason) if reason else made

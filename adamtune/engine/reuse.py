@@ -1,8 +1,8 @@
 """Programs of this process that can be used again.
 
 Compiling takes about a second, and most of it is spent for nothing in a process that fits again and again: on the folds
-of `cross_val_score`, say. A program knows nothing of the rows and weights it is given, so it serves every task that has
-the same model, loss, metric and sizes.
+of `cross_val_score` with a model of one's own, say. A program knows nothing of the rows and weights it is given, so it
+serves every task that has the same model, loss, metric and sizes.
 
 What cannot be told from its description is never taken for the same: layers, losses and functions that are not Keras'
 own.
@@ -25,8 +25,9 @@ from adamtune.optimizers._rule import Rule
 from adamtune.tasks.splits import Split
 from adamtune.tasks.task import Task
 
-# Programs that are kept, the latest used last: all of "all", once. One of a small network takes some megabytes.
-_MOST = 32
+# Programs that are kept, the latest used last: all of "all", once. Each holds a model, and where that is large,
+# compiling is a small part of the training.
+_MOST, _LARGEST = 32, 1_000_000
 _kept: OrderedDict[Hashable, Program] = OrderedDict()
 _lock = threading.Lock()
 
@@ -64,7 +65,7 @@ def forget() -> None:
 def key_of(task: Task, model: Any, split: Split, structure: Structure, plan: Plan) -> Hashable | None:
     """What two fits must have in common to share programs; None for a task that shares with no other."""
     layers = [model, *model._flatten_layers()]
-    if not all(map(_is_of_keras, layers)):
+    if model.count_params() > _LARGEST or not all(map(_is_of_keras, layers)):
         return None
     names = {layer.name: number for number, layer in enumerate(layers)}
     try:
@@ -79,12 +80,17 @@ def key_of(task: Task, model: Any, split: Split, structure: Structure, plan: Pla
         (x.shape, str(x.dtype), y.shape, str(y.dtype), weight is None, task.data.class_weight is None),
         (split.n_train, len(split.valid), task.batch_size),
         (structure, plan.strategy, plan.lanes, plan.width, plan.rows_at_once),
-        (keras.backend.backend(), keras.config.floatx()),
+        (keras.backend.backend(), keras.config.floatx(), keras.config.epsilon()),
     )
 
 
 def _is_of_keras(layer: Any) -> bool:
-    """Whether the layer and the functions it holds are Keras' own: a description may give no more than their names."""
+    """Whether the layer and the functions it holds are Keras' own: a description may give no more than their names.
+
+    What a layer has learned by `adapt` is a constant of a program too, and in no description.
+    """
+    if hasattr(layer, "adapt") and getattr(layer, "input_mean", None) is None:
+        return False
     functions = [each for each in vars(layer).values() if isinstance(each, FunctionType)]
     return all(str(each.__module__).startswith("keras.") for each in [type(layer), *functions])
 

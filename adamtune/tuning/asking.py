@@ -79,6 +79,16 @@ class Asking:
             point = self._space.params(planned)
         self._study.sampler = self._source(rule, point, next(self._numbers))
         trial = self._study.ask()
+        try:
+            return trial, self._config_of(trial, planned, rule, point)
+        except BaseException:  # nobody else knows of it yet
+            self._study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
+            raise
+
+    def _config_of(
+        self, trial: optuna.Trial, planned: OptimizerConfig | None, rule: str | None, point: dict[str, Any] | None
+    ) -> OptimizerConfig:
+        """What the trial trains, its parameters suggested and stored."""
         # A starting config is trained exactly as given, also where the space can only come near it.
         if stored := trial.user_attrs.get("config"):
             planned = OptimizerConfig.from_json(stored)
@@ -89,11 +99,11 @@ class Asking:
 
         params = self._space.walk(pick, rule=rule, among=self._among)
         if stored and planned:
-            return trial, planned
+            return planned
         # Somebody else may have lined up a point of their own.
         config = planned if planned and params == point else self._space.config(params, rule)
         records.asked(trial, config)
-        return trial, config
+        return config
 
     def _source(self, rule: str | None, point: dict[str, Any] | None, number: int) -> optuna.samplers.BaseSampler:
         if point is not None:

@@ -32,9 +32,8 @@ def transact(engine: sqlalchemy.Engine, work: Callable[[sqlalchemy.Connection], 
     for wait in (0.02, 0.05, 0.1, 0.2, 0.5, None):
         try:
             with engine.begin() as connection:
-                if (
-                    engine.name == "sqlite"
-                ):  # has no locks on rows, and by itself takes its lock only at the first write
+                # SQLite has no locks on rows, and by itself takes its lock only at the first write.
+                if engine.name == "sqlite":
                     connection.exec_driver_sql("BEGIN IMMEDIATE")
                 return work(connection)
         except sqlalchemy.exc.OperationalError as error:

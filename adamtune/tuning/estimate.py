@@ -64,7 +64,7 @@ def seconds_a_tick(run: Run) -> float | None:
         return None
     try:
         return measure()
-    except OutOfMemory:  # the loop, which comes next, records it
+    except OutOfMemory:  # the loop, which comes next, halves the lanes
         return None
 
 

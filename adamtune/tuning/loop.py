@@ -1,7 +1,7 @@
 """The loop of a study: ask, load, tick, report, prune, tell, refill.
 
 `search` is a generator of events and prints nothing; who listens decides what people see. It knows an engine by its
-four methods and never sees a backend, so it is tested with a fake one.
+methods and never sees a backend, so it is tested with a fake one.
 
 Every optimizer has a program of its own, and so has every pass (fold or seed) of it. A trial waits in the queue of its
 optimizer's first pass until a lane is free; at the end of a pass it goes to the queue of the next one.
@@ -16,7 +16,6 @@ from collections.abc import Callable, Collection, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-import numpy as np
 import optuna
 
 from adamtune.config import OptimizerConfig
@@ -26,6 +25,7 @@ from adamtune.errors import LaneStatus, OutOfMemory
 from adamtune.tuning import curves, pruning, records, storage
 from adamtune.tuning.asking import Asking
 from adamtune.tuning.curves import Curve
+from adamtune.tuning.penalty import Penalty
 from adamtune.tuning.policies import Sampler
 from adamtune.tuning.pruning import Asha
 from adamtune.tuning.space import Space
@@ -35,8 +35,6 @@ _State = optuna.trial.TrialState
 # Rounds that a program with free lanes waits for more trials. Each that ticks half empty costs as much as a full one;
 # to wait for longer holds back what is to be learned from the trials it has.
 _PATIENCE = 2
-# What a diverged trial is told while nothing finite is known at all: any number does that is worse than every other.
-_HOPELESS = 1e9
 
 
 @dataclass(frozen=True)
@@ -218,12 +216,12 @@ def search(
     full = epochs * passes
     steps = records.report_steps(full, pruner.rungs if isinstance(pruner, Asha) else [])
     finished = len(study.get_trials(deepcopy=False, states=records.FINISHED))
-    asking, penalty = Asking(study, space, sampler, seed), _Penalty(study)
+    asking, penalty = Asking(study, space, sampler, seed), Penalty(study)
     study.pruner = pruner or optuna.pruners.NopPruner()
     study._stop_flag = False
     trained, deadline = 0, None if budget.seconds is None else time.monotonic() + budget.seconds
     stopped = "interrupted"
-    pace = -(-ahead // full) if not isinstance(pruner, Asha) else -(-ahead * pruner.eta // full)
+    ends = pruner.eta if isinstance(pruner, Asha) else 1  # of the trials that train, so many in `full` ticks
     background = ThreadPoolExecutor(1) if ahead else None
 
     def queue(run: _Run) -> None:
@@ -255,13 +253,13 @@ def search(
                 ticked = _tick(due, epochs)
             else:
                 ticking = background.submit(_tick, due, epochs)
-                ask(min(pace, at_once + ahead - len(running)))
+                ask(min(-(-ahead * ends // full), at_once + ahead - len(running)))
                 ticked = ticking.result()
             trained += len(ticked)
             fresh = [run for run in ticked if run.step > run.farthest]
             for run in fresh:
                 run.farthest = run.step
-                penalty.see(run)
+                penalty.see(run.value)
                 if run.step in steps and not run.diverged:
                     run.trial.report(run.value, run.step)
 
@@ -279,8 +277,8 @@ def search(
                     del running[number]
             finished += len(told)
             curves.write(study._storage, study, drawn)
-            if (lost := seats - _seats(opened.values())) > 0:
-                at_once = max(1, at_once - lost)
+            if (left := _seats(opened.values())) < seats:
+                at_once, ahead = max(1, at_once * left // seats), ahead * left // seats
                 fewest = min(program.engine.n_lanes for program in opened.values())
                 records.halved(study, fewest, finished)
                 yield Halved(fewest)
@@ -353,7 +351,7 @@ def _judge(
     return dict(sorted((ended | dict.fromkeys(stopped, "pruned")).items()))
 
 
-def _tell(study: optuna.Study, run: _Run, state: str, penalty: _Penalty, metric: str | None) -> TrialEnded:
+def _tell(study: optuna.Study, run: _Run, state: str, penalty: Penalty, metric: str | None) -> TrialEnded:
     assert run.last is not None
     records.ended(run.trial, run.last, metric, run.step)
     with _may_be_stopped(study):
@@ -372,41 +370,3 @@ def _may_be_stopped(study: optuna.Study) -> Iterator[None]:
         yield
     finally:
         study._thread_local.in_optimize_loop = False
-
-
-class _Penalty:
-    """What a diverged trial is told: no better than the untrained model, nor than the worst value seen.
-
-    A sampler learns nothing from a failed trial, and ranks a pruned one by how long it lived; a finite bad value is
-    what teaches it to stay away.
-    """
-
-    def __init__(self, study: optuna.Study) -> None:
-        self._worse = max if study.direction == optuna.study.StudyDirection.MINIMIZE else min
-        self._worst: float | None = None
-        self._untrained: Engine | None = None
-        self._is_known = False
-        self._hopeless = records.sign(study.direction) * _HOPELESS
-        for trial in study.get_trials(deepcopy=False):
-            for value in trial.intermediate_values.values():
-                self._take(value)
-
-    @property
-    def value(self) -> float:
-        """The penalty now; always finite."""
-        if self._untrained is not None and not self._is_known:
-            self._is_known = True
-            self._take(self._untrained.initial_loss())
-        return self._hopeless if self._worst is None else self._worst
-
-    def know(self, engine: Engine) -> None:
-        """The untrained model's value counts; it is the same in every program, so one is asked, when it is needed."""
-        self._untrained = engine
-
-    def see(self, run: _Run) -> None:
-        """Take what a trial did in a tick into account."""
-        self._take(run.value)
-
-    def _take(self, value: float) -> None:
-        if np.isfinite(value):
-            self._worst = value if self._worst is None else self._worse(self._worst, value)

@@ -22,7 +22,7 @@ import optuna.storages._rdb.models
 import pandas  # noqa: F401
 import peers
 import scipy.stats  # noqa: F401
-from ledger import Commits, Ledger, Marks
+from ledger import Commits, Ledger, Marks, database_kibibytes
 from workloads import AMSGRAD, RANGES, about, prepared
 
 from adamtune import AdamTunerClassifier
@@ -93,6 +93,7 @@ def adamtune(
         "seconds_a_tick": usual,
         "epochs_trained": int(tuner.trials_["epochs"].sum()),
         "commits": commits.number,
+        "database_kibibytes": database_kibibytes(folder),
         "confirmed": tuner.best_score_ if confirm else None,
         "parts": ledger.seconds,
         "ended": [t.datetime_complete.timestamp() - marks.began for t in ended],

@@ -83,6 +83,11 @@ def resident():
         return float("nan")
 
 
+def database_kibibytes(folder):
+    """KiB of the study's database on disk."""
+    return os.path.getsize(os.path.join(folder, "study.db")) / 1024
+
+
 class Commits:
     """Counts the commits of every SQLAlchemy engine from now on."""
 

@@ -6,7 +6,7 @@ Every trial of theirs builds, compiles and fits a Keras model. All take Adam's n
 import keras
 import numpy as np
 import optuna
-from ledger import Commits, Ledger, Marks
+from ledger import Commits, Ledger, Marks, database_kibibytes
 from workloads import AMSGRAD, JUDGED_AT_ONCE, RANGES, about, prepared
 
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -104,6 +104,7 @@ def optuna_loop(
         **about(workload, rows, epochs),
         "epochs_trained": trained,
         "commits": commits.number,
+        "database_kibibytes": database_kibibytes(folder),
         "parts": ledger.seconds,
         **_course(marks, [trial.value for trial in study.get_trials(deepcopy=False)]),
     }

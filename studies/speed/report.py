@@ -203,8 +203,9 @@ def _course(runs):
             trials = trials_of(runs, name)
             growth = median(slope(run, trials // 10) for run in found)
             steady = _DASH if arm in ("asha", "halving") else _or_dash(median(map(pace, found)), 2)
-            rows.append((NAMES[arm], trials, _or_dash(growth, 3), steady))
-    yield from table(["", "trials", "MiB a trial", "pace, end by start"], rows)
+            disk = median(run.get("database_kibibytes", math.nan) for run in found) / trials
+            rows.append((NAMES[arm], trials, _or_dash(growth, 3), steady, _or_dash(disk, 1)))
+    yield from table(["", "trials", "MiB a trial", "pace, end by start", "KiB a trial on disk"], rows)
 
 
 def _or_dash(value, digits):

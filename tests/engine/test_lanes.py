@@ -1,5 +1,7 @@
 """Lanes do not know of each other, and neither who sits where nor who sat there before changes a number."""
 
+import time
+
 import keras
 import numpy as np
 import pytest
@@ -226,6 +228,33 @@ def test_too_many_lanes_for_the_memory_are_halved_until_they_fit(strategy):
         engine.halve()
     assert (engine.n_lanes, engine.clock) == (2, 0)
     assert equality.train(engine, configs[:2]) == run(configs[:2], strategy)[1]
+
+
+def test_a_group_that_still_trains_writes_nothing_into_the_lanes_that_are_made_next(monkeypatch):
+    """One group is short of memory at once, the other trains on for a while."""
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    configs = [cases.adam(learning_rate=rate) for rate in (0.01, 0.02, 0.05, 0.1)]
+    task, stream = problems.make_task(problems.noisy)
+    engine = equality.open_engine(task, stream, configs, width=2)
+    engine.load(dict(enumerate(configs)))
+    engine.tick()
+    train, slow = engine._program.train, engine._lanes[1].calls
+
+    def failing(lanes, *arguments):
+        if lanes.calls is not slow:
+            raise MemoryError
+        time.sleep(0.3)
+        return train(lanes, *arguments)
+
+    slow = engine._lanes[1].calls
+    engine._program.train = failing
+    with pytest.raises(OutOfMemory):
+        engine.tick()
+    engine.halve()
+    engine._program.train = train
+    engine.clock = 0
+    expected = equality.open_engine(task, stream, configs[:2])
+    assert equality.train(engine, configs[:2]) == equality.train(expected, configs[:2])
 
 
 def test_one_lane_that_does_not_fit_the_memory_says_what_to_do():

@@ -3,6 +3,7 @@
 import dataclasses
 
 import keras
+import numpy as np
 import pytest
 
 from adamtune import engine as engines
@@ -108,6 +109,21 @@ def test_what_is_not_keras_own_is_never_taken_for_the_same(foreign):
     first, _ = opened(foreign)
     second, _ = opened(foreign)
     assert second._programs["sgd"] is not first._programs["sgd"]
+
+
+def adapted(scale):
+    normalized = layers.Normalization()
+    normalized.adapt(scale * np.arange(24.0).reshape(4, 6))
+    return keras.Sequential([keras.Input((6,)), normalized, layers.Dense(3)])
+
+
+def test_what_a_layer_has_learned_from_data_is_never_taken_for_the_same():
+    """The statistics of `adapt` are constants of the program and in no description."""
+    first, engine = opened(lambda: adapted(1.0))
+    expected = trained(engine)
+    second, engine = opened(lambda: adapted(100.0))
+    assert second._programs["sgd"] is not first._programs["sgd"]
+    assert trained(engine) != expected
 
 
 def test_a_rule_that_was_registered_again_gets_a_new_program(monkeypatch):

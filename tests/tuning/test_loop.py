@@ -574,6 +574,21 @@ def test_trials_that_lost_their_lanes_are_judged_once_at_a_rung():
     assert pruner.judged == len(stored.get_trials()) == 10
 
 
+def test_programs_that_are_halved_share_what_may_be_asked():
+    """Of many programs that take turns each keeps half: together they are asked for half, not for one trial."""
+    programs = FakePrograms(4, on_tick=holding(2))
+    stored = optuna.create_study()
+    options = {"at_once": 12, "sampler": "random", "pruner": None, "seed": 0}
+    running = [
+        event.running
+        for event in search(stored, SEVERAL, programs, Budget(trials=40), epochs=9, **options)
+        if isinstance(event, Ticked)
+    ]
+    assert states(stored) == [COMPLETE] * 40
+    assert {engine.n_lanes for engine in programs.opened.values()} == {2}
+    assert max(running[-20:]) > 2
+
+
 def test_one_lane_that_does_not_fit_ends_the_study_with_the_reason():
     def on_tick(engine):
         raise OutOfMemory("too many")
