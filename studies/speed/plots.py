@@ -70,16 +70,21 @@ def lanes(out, home):
         folders = {"jax" if out.name.endswith("jax") else "tensorflow": out}
     stored = {name: folder / "results.json" for name, folder in folders.items()}
     runs = {name: json.loads(path.read_text())["runs"] for name, path in stored.items() if path.exists()}
-    if not any(reading.under(found, part) for found in runs.values() for part in ("lanes", "growth")):
+    labels = {"lanes": "lanes", "growth": "trials of the study"}
+    parts = [part for part in labels if any(reading.under(found, part) for found in runs.values())]
+    if not parts:
         return
-    figure, axes = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
-    for axis, part, label in zip(axes, ("lanes", "growth"), ("lanes", "trials of the study"), strict=True):
+    figure, axes = plt.subplots(1, len(parts), figsize=(5 * len(parts), 3.6), layout="constrained", squeeze=False)
+    axes = axes[0]
+    for axis, part in zip(axes, parts, strict=True):
         numbers = set()
         for backend, found in runs.items():
             title, colour, marker = _BACKENDS[backend]
             rates = {}
             for key, run in reading.under(found, part).items():
                 rates.setdefault(int(key.split("/")[0]), []).append(run)
+            if not rates:
+                continue
             numbers |= set(rates)
             xs = sorted(rates)
             whole = [median(r["arguments"]["trials"] / r["seconds"] for r in rates[x]) for x in xs]
@@ -88,7 +93,7 @@ def lanes(out, home):
             axis.plot(
                 xs, alone, marker=marker, ms=4, mfc="white", color=colour, ls=":", label=f"{title}, training alone"
             )
-        axis.set(xscale="log", xlabel=label, ylabel="trials a second")
+        axis.set(xscale="log", xlabel=labels[part], ylabel="trials a second")
         axis.xaxis.set_major_locator(FixedLocator(sorted(numbers)))
         axis.xaxis.set_minor_locator(NullLocator())
         axis.xaxis.set_major_formatter("{x:g}")
