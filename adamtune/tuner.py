@@ -8,7 +8,6 @@ training.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import math
 import time
 import warnings
@@ -23,29 +22,21 @@ from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, check_random_state, validate_data
 
-from adamtune import engine as engines
-from adamtune import optimizers, progress, summary
+from adamtune import optimizers, preparing, progress, summary
 from adamtune.config import OptimizerConfig
 from adamtune.engine.stream import Stream
 from adamtune.errors import SettingError, StudyError
-from adamtune.settings import Settings, check, kept_options
+from adamtune.settings import check
 from adamtune.tasks import data as rows
-from adamtune.tasks import networks, splits
+from adamtune.tasks import networks, outputs
 from adamtune.tasks import task as tasks
-from adamtune.tasks.task import Task
 from adamtune.tuning import loop, records, refit, storage
 from adamtune.tuning import study as studies
 from adamtune.tuning.confirm import Confirmed, best, confirm, streams
 from adamtune.tuning.estimate import estimate
-from adamtune.tuning.run import Row, Run, baselines, default_label, open_study, prepare
-from adamtune.tuning.space import Space
+from adamtune.tuning.run import Row, Run, baselines, default_label, open_study
 
 _COMPLETE = optuna.trial.TrialState.COMPLETE
-# Rows that go through the network at once in `predict`: always this many, so that a row's prediction cannot depend on
-# how many neighbours it came with.
-_PREDICTED_AT_ONCE = 256
-# Rows that are read together, from a disk too.
-_READ_AT_ONCE = 64 * _PREDICTED_AT_ONCE
 
 
 class AdamTuner(BaseEstimator):
@@ -132,8 +123,8 @@ class AdamTuner(BaseEstimator):
     plan_ : adamtune.engine.plan.Plan
         Strategy, lanes and device that were used.
     n_programs_ : int
-        Training programs that were compiled for the study: one an optimizer, and on JAX another for the short batch
-        at the end of an epoch where lanes run in a loop.
+        Training programs that the study used, compiled for it or for an earlier fit: one an optimizer, and on JAX
+        another for the short batch at the end of an epoch where lanes run in a loop.
     model_ : keras.Model
         Trained with the winner (not with `refit=False`).
     history_ : dict of str to list of float
@@ -256,8 +247,12 @@ class AdamTuner(BaseEstimator):
             cleanup.enter_context(networks.lean())
             database = storage.open_storage(storage.resolve_url(self.storage))
             cleanup.callback(storage.close, database)
-            seed, stored = _seed(self, database)
-            run = _prepare(self, settings, stored, seed, X, y, sample_weight, validation_data, groups)
+            stored = self._stored(database)
+            seed = self._seed(stored)
+            data = self._data(settings.kind, X, y, sample_weight, validation_data)
+            task, model = preparing.make_task(self, X, y, groups, data, seed)
+            run = preparing.make_run(self, settings, stored, seed, task, model)
+            self._remember(run, model)
             view = cleanup.enter_context(progress.open_view(self.verbose, run.task.objective, run.task.direction))
             study = open_study(run, database, self.study_name, stored, exact=self.resume)
             records.set_note(study, "loss", tasks.loss_code(run.task.loss))
@@ -270,6 +265,43 @@ class AdamTuner(BaseEstimator):
             if self.verbose:
                 view.show(summary.render(summary.of_study(study)))
         return self
+
+    def _stored(self, database: Any) -> optuna.Study | None:
+        """The study to go on with; None when there is none."""
+        if not (self.resume and self.study_name):
+            return None
+        try:
+            return studies.find(database, self.study_name)
+        except StudyError:
+            return None  # nothing to go on with: it begins under this very name
+
+    def _seed(self, stored: optuna.Study | None) -> int:
+        """The seed of everything: a stored study has its own."""
+        given = self.random_state
+        if given is None:
+            if stored is not None:
+                return records.read_stamp(stored).seed
+            return int(np.random.SeedSequence().generate_state(1)[0])
+        if isinstance(given, (int, np.integer)):
+            if not 0 <= given < 2**32:
+                raise SettingError(f"random_state={given}: expected a whole number from 0 to 2**32 - 1.")
+            return int(given)
+        return int(check_random_state(given).randint(2**31 - 1))
+
+    def _data(self, kind: str, X: Any, y: Any, sample_weight: Any, validation_data: tuple | None) -> rows.Data:
+        """The rows as a task takes them; learns the number of features and their names."""
+        data = rows.prepare(
+            X,
+            y,
+            sample_weight,
+            kind=kind,
+            class_weight=self.class_weight,
+            validation_data=validation_data,
+            floatx=keras.config.floatx(),
+            scale_targets=self.model is None,
+        )
+        validate_data(self, X=X, skip_check_array=True)
+        return data
 
     def _announce(self, view: Any, study: optuna.Study, run: Run) -> None:
         """Say what is about to happen and what it will take."""
@@ -296,7 +328,7 @@ class AdamTuner(BaseEstimator):
                     view.event(event)
         finally:
             self.n_programs_, self.plan_ = run.programs.n_programs, run.plan
-            self.study_, self.trials_ = study, _table(study)
+            self.study_, self.trials_ = study, records.table(study)
             for trial in records.ranked(study)[:1]:
                 self._take(trial, run, records.value_of(trial), float("nan"))
 
@@ -386,9 +418,8 @@ class AdamTuner(BaseEstimator):
         data = run.task.data
         self.kind_ = data.kind
         self.plan_ = run.plan
-        self.target_scale_ = data.target_scale
         self._dtype = data.x.dtype.name
-        self._from_logits = tasks.from_logits(run.task.loss, model)
+        self._meaning = outputs.Meaning.of(run.task, model)
         for gone in ("classes_", "model_", "history_", "best_config_", "best_trial_", "best_score_", "best_spread_"):
             self.__dict__.pop(gone, None)
         if data.classes is not None:
@@ -405,14 +436,7 @@ class AdamTuner(BaseEstimator):
         -------
         ndarray of shape (n_samples,) or (n_samples, n_targets)
         """
-        outputs = self._outputs(X)
-        if self.kind_ != "regression":
-            # The largest score is the likeliest label, whatever the loss makes of scores.
-            scores = outputs if outputs.shape[1] > 1 else self._probabilities(outputs)
-            return self.classes_[scores.argmax(axis=1)]
-        offset, scale = self.target_scale_ or (0.0, 1.0)
-        targets = outputs * scale + offset
-        return targets[:, 0] if targets.shape[1] == 1 else targets
+        return self._meaning.predictions(self._outputs(X))
 
     def _is_classifier(self) -> bool:
         if hasattr(self, "kind_"):
@@ -431,7 +455,7 @@ class AdamTuner(BaseEstimator):
         -------
         ndarray of shape (n_samples, n_classes)
         """
-        return self._probabilities(self._outputs(X))
+        return self._meaning.probabilities(self._outputs(X))
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Accuracy of a classifier, R² of a regressor.
@@ -455,24 +479,7 @@ class AdamTuner(BaseEstimator):
             raise StudyError("there is no trained model: fit was called with refit=False or was interrupted.")
         x = rows.check_inputs(X, keras.config.floatx(), self._dtype)
         validate_data(self, X=X, skip_check_array=True, reset=False)
-        starts = range(0, len(x), _READ_AT_ONCE)
-        with networks.lean():
-            return np.concatenate([self._forward(x[start : start + _READ_AT_ONCE]) for start in starts])
-
-    def _forward(self, x: np.ndarray) -> np.ndarray:
-        padding = [(0, -len(x) % _PREDICTED_AT_ONCE)] + [(0, 0)] * (x.ndim - 1)
-        padded = np.pad(x, padding, mode="edge")
-        return self.model_.predict(padded, batch_size=_PREDICTED_AT_ONCE, verbose=0)[: len(x)]
-
-    def _probabilities(self, outputs: np.ndarray) -> np.ndarray:
-        outputs = outputs.astype("float64")
-        if outputs.shape[1] == 1:
-            if self._from_logits:
-                outputs = 0.5 * (1.0 + np.tanh(0.5 * outputs))
-            return np.concatenate([1.0 - outputs, outputs], axis=1)
-        if self._from_logits:
-            outputs = np.exp(outputs - outputs.max(axis=1, keepdims=True))
-        return outputs / outputs.sum(axis=1, keepdims=True)
+        return outputs.of_model(self.model_, x)
 
     def __repr__(self, N_CHAR_MAX: int = 700) -> str:
         return super(AdamTuner, self._without_password()).__repr__(N_CHAR_MAX)
@@ -535,121 +542,9 @@ def _kind_of(tuner: AdamTuner) -> str:
     return "regression" if isinstance(tuner, RegressorMixin) else tuner.task
 
 
-def _seed(tuner: AdamTuner, database: Any) -> tuple[int, optuna.Study | None]:
-    """The study's seed, and the stored study when one is resumed: it has a seed of its own."""
-    stored = None
-    if tuner.resume and tuner.study_name:
-        try:
-            stored = studies.find(database, tuner.study_name)
-        except StudyError:
-            stored = None  # nothing to go on with: it begins under this very name
-    if tuner.random_state is None:
-        seed = np.random.SeedSequence().generate_state(1)[0] if stored is None else records.read_stamp(stored).seed
-        return int(seed), stored
-    if isinstance(tuner.random_state, (int, np.integer)):
-        if not 0 <= tuner.random_state < 2**32:
-            raise SettingError(f"random_state={tuner.random_state}: expected a whole number from 0 to 2**32 - 1.")
-        return int(tuner.random_state), stored
-    return int(check_random_state(tuner.random_state).randint(2**31 - 1)), stored
-
-
-def _prepare(
-    tuner: AdamTuner,
-    settings: Settings,
-    stored: optuna.Study | None,
-    seed: int,
-    X: Any,
-    y: Any,
-    sample_weight: Any,
-    validation_data: tuple | None,
-    groups: Any,
-) -> Run:
-    """Make a task of the data and the model, and programs that train it; keeps what predictions need to know."""
-    data = rows.prepare(
-        X,
-        y,
-        sample_weight,
-        kind=settings.kind,
-        class_weight=tuner.class_weight,
-        validation_data=validation_data,
-        floatx=keras.config.floatx(),
-        scale_targets=tuner.model is None,
-    )
-    validate_data(tuner, X=X, skip_check_array=True)
-    task, model = _task(tuner, X, y, groups, data, seed)
-    settings = settings.keeping(kept_options(tuner.model if isinstance(tuner.model, keras.Model) else model))
-    stamp = None if stored is None else records.read_stamp(stored)
-    # The wave and the automatic space depend on n_trials; a resumed study keeps those it was made with.
-    searched = settings.space
-    if stamp and _alike(kept := Space.from_json(stamp.space), searched):
-        searched = kept if tuner.space == "auto" else dataclasses.replace(searched, wave=kept.wave)
-    run = prepare(
-        task,
-        model,
-        searched,
-        settings.starting() if stored is None else studies.starting(stored),
-        seed=seed,
-        n_seeds=tuner.n_seeds,
-        sampler=settings.sampler,
-        pruner=settings.pruner,
-        lanes=tuner.lanes,
-        n_trials=tuner.n_trials,
-        stored=stamp,
-    )
-    tuner._remember(run, model)
-    return run
-
-
-def _alike(stored: Space, asked: Space) -> bool:
-    """Whether two spaces are of the same optimizers with the same options, whatever numbers they free."""
-    same = list(stored.parts) == list(asked.parts) and (stored.wave is None) == (asked.wave is None)
-    return same and stored.options == asked.options
-
-
-def _task(tuner: AdamTuner, X: Any, y: Any, groups: Any, data: rows.Data, seed: int) -> tuple[Task, Any]:
-    folds = None if tuner.cv is None else splits.folds_of(data, tuner.cv, groups)
-
-    def split(own_seed: int) -> splits.Split:
-        return splits.split(data, tuner.validation_split, own_seed, groups)
-
-    train = (split(seed) if folds is None else folds(seed)[0]).train
-    build = engines.hastily(networks.builder(tuner.model, X, y, data, train))
-    model = build(seed)
-    networks.check(model, data)
-    typed = networks.typed(data, model)
-    loss = tasks.choose_loss(tuner.loss, model, typed)
-    logits = tasks.from_logits(loss, model)
-    metric, objective = tasks.choose_metric(tuner.metric, typed, loss, tasks.output_width(model), logits)
-    direction = tasks.choose_direction(tuner.direction, metric, objective)
-    epochs, batch_size = int(tuner.epochs), int(tuner.batch_size)
-    # Study names are what people choose by in a dashboard: say what it is and how large.
-    name = f"{data.kind}-{'x'.join(map(str, (data.n_given, *data.x.shape[1:])))}"
-    task = Task(name, typed, split, build, loss, metric, objective, direction, epochs, batch_size, folds)
-    return task, model
-
-
 def _line(row: Row) -> tuple[str, int | None, OptimizerConfig, float, float]:
     label, number, confirmed = row
     return label, number, confirmed.config, confirmed.mean, confirmed.spread
-
-
-def _table(study: optuna.Study) -> Any:
-    import pandas
-
-    return pandas.DataFrame(
-        [
-            {
-                "number": trial.number,
-                "state": "diverged" if records.diverged(trial) else trial.state.name.lower(),
-                "value": None if records.diverged(trial) else trial.value,
-                "optimizer": records.rule_of(trial),
-                **(dict(records.config_of(trial).values) if "config" in trial.user_attrs else {}),
-                **{name: value for name, value in trial.user_attrs.items() if name not in ("config", "diverged")},
-            }
-            for trial in study.get_trials(deepcopy=False)
-            if trial.state != optuna.trial.TrialState.WAITING
-        ]
-    )
 
 
 def _left(timeout: float | None, began: float) -> float | None:

@@ -11,8 +11,7 @@ import numpy as np
 import optuna
 
 from adamtune import AdamTunerClassifier
-from adamtune import tuner as estimators
-from adamtune.tuning import records
+from adamtune.tuning import records, run
 
 _rng = np.random.default_rng(20141222)
 Y = np.arange(61) % 3  # 61 rows: neither folds nor batches come out even
@@ -46,8 +45,8 @@ def watch_runs(monkeypatch: Any) -> list[Any]:
         runs.append(original(*given, **named))
         return runs[-1]
 
-    original = estimators.prepare
-    monkeypatch.setattr(estimators, "prepare", prepare)
+    original = run.prepare
+    monkeypatch.setattr(run, "prepare", prepare)
     return runs
 
 

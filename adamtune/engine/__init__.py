@@ -163,18 +163,23 @@ class Programs:
         if self._feed is None:
             singly = self.plan.strategy == "looped" and self._backend.LOOPED_SINGLY
             self._feed = Feed(self.task, self._backend, self.plan.rows_at_once, singly)
-        strategy: Strategy = "looped" if self.plan.strategy == "looped" else "stacked"
+        if rule.name in self._programs:
+            engine = self._seated(self._programs[rule.name], model, stream)
+            engine.compile()
+            return engine
         key = reuse.key_of(self.task, model, stream.split, self.structure, self.plan)
-        if rule.name not in self._programs:
-            make = partial(
-                Program, Forward(model, self.task), rule, self.structure, strategy, self.task.batch_size, self._backend
-            )
-            self._programs[rule.name] = reuse.program(key, rule, make)
-        program = self._programs[rule.name]
+        program = self._programs[rule.name] = reuse.program(key, rule, partial(self._made, rule, model))
         engine = self._seated(program, model, stream)
         engine.compile()
         reuse.keep(key, program)
         return engine
+
+    def _made(self, rule: Rule, model: Any) -> Program:
+        """A new program of the rule."""
+        assert self._backend is not None
+        strategy: Strategy = "looped" if self.plan.strategy == "looped" else "stacked"
+        forward = Forward(model, self.task)
+        return Program(forward, rule, self.structure, strategy, self.task.batch_size, self._backend)
 
     def _seated(self, program: Program, model: Any, stream: Stream) -> LaneEngine:
         """Lanes of a program: as many as planned, or as the memory holds."""

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import keras
@@ -50,6 +51,9 @@ class LaneEngine:
         Stacked lanes of a group, a divisor of `n_lanes`; default: all of them. A looped program takes one at a time.
     """
 
+    _pool: ThreadPoolExecutor | None
+    _has_ticked: bool
+
     def __init__(
         self,
         task: Task,
@@ -64,8 +68,6 @@ class LaneEngine:
         self.clock = 0
         self._program, self._feed = program, feed
         self._judged: list[Report] = []
-        self._pool: ThreadPoolExecutor | None = None
-        self._has_ticked = False
         self._start_from(model)
         self._asked_width = (width or n_lanes) if program.strategy == "stacked" else 1
         self._open(n_lanes)
@@ -101,9 +103,10 @@ class LaneEngine:
         """
         self._move_together()
         busy = sorted({place // self._width for place in self._places.values()})
+        epoch = partial(self._epoch, order=self.stream.order(self.clock))
         with self._memory():
             # What is met for the first time, such as the short batch, is traced by one thread alone.
-            each = self._pool.map(self._epoch, busy) if self._pool and self._has_ticked else map(self._epoch, busy)
+            each = self._pool.map(epoch, busy) if self._pool and self._has_ticked else map(epoch, busy)
             numbers = dict(zip(busy, each, strict=True))
         self._has_ticked = True
         self.clock += 1
@@ -247,10 +250,9 @@ class LaneEngine:
         self._untrained = self._program.initial(Forward(model, self.task))
         self._initial = self._program.placed(self._untrained)
 
-    def _epoch(self, group: int) -> np.ndarray:
+    def _epoch(self, group: int, order: np.ndarray) -> np.ndarray:
         """Train one epoch of these lanes; their training loss, validation loss and metric, (3, lanes)."""
-        places, order = self._of(group), self.stream.order(self.clock)
-        seeds, losses = self._seeds(), []
+        places, seeds, losses = self._of(group), self._seeds(), []
         for batches in self._feed.training(order):
             self._lanes[group], seeds, loss = self._program.train(*self._training(group, seeds, *batches))
             self._fresh[places] = False

@@ -16,9 +16,8 @@ Who begins or ends many trials at a time says so, and it is one transaction too:
             study.tell(trial, value)
 
 A tick of 64 lanes, measured on two cores, one by one and in bulk: SQLite in WAL 41 and 1.0 ms, PostgreSQL 15 113 and
-3.5 ms, MariaDB 10.11 129 and 2.5 ms.
-A trial of ten reports in 32 lanes, all of asking and telling included: on
-SQLite 8.3 ms when only its reports are in bulk, 1.3 ms when it also begins and ends so, and 0.75 ms without SQL.
+3.5 ms, MariaDB 10.11 129 and 2.5 ms. A trial of ten reports in 32 lanes, all of asking and telling included: on SQLite
+8.3 ms when only its reports are in bulk, 1.3 ms when it also begins and ends so, and 0.75 ms without SQL.
 """
 
 from __future__ import annotations

@@ -82,7 +82,7 @@ def lock_unfinished(connection: sqlalchemy.Connection, trial_ids: Collection[int
 def upsert(dialect: str, table: sqlalchemy.Table, key: Sequence[str]) -> Any:
     """An INSERT of rows that overwrites what is there under that key, as each database says it."""
     columns = [column.name for column in table.columns if column.name not in key and not column.primary_key]
-    if dialect in ("mysql", "mariadb"):
+    if dialect == "mysql":  # MariaDB too, see `storage`
         insert = mysql.insert(table)
         return insert.on_duplicate_key_update({column: insert.inserted[column] for column in columns})
     insert = {"sqlite": sqlite, "postgresql": postgresql}[dialect].insert(table)

@@ -120,14 +120,13 @@ class Curve:
         return [column for column in (self.train_loss, self.val_loss, self.metric) if column is not None]
 
 
-def write(storage: BaseStorage, study: optuna.Study, curves: Mapping[int, Curve]) -> None:
+def write(study: optuna.Study, curves: Mapping[int, Curve]) -> None:
     """Store the curves of trials, in one transaction; those that are there already are overwritten.
 
     Parameters
     ----------
-    storage : optuna.storages.BaseStorage
-        The study's. What is no database keeps its curves in memory, for this process alone.
     study : optuna.Study
+        What is in no database keeps its curves in memory, for this process alone.
     curves : mapping of int to Curve
         Trial number -> its curve.
 
@@ -140,21 +139,24 @@ def write(storage: BaseStorage, study: optuna.Study, curves: Mapping[int, Curve]
     StorageError
         When the database refuses; then nothing is stored.
     """
+    if not curves:
+        return
+    storage = study._storage
     number_of = {storage.get_trial_id_from_study_id_trial_number(study._study_id, number): number for number in curves}
     engine = _engine(storage)
     if engine is None:
         kept = _in_memory.setdefault(storage, {})
         kept |= {(study._study_id, number): curve for number, curve in curves.items()}
-    elif curves:
+        return
+    try:
         try:
-            try:
-                _write(engine, study, number_of, curves)
-            except sqlalchemy.exc.DBAPIError:  # most often the first write: there is no table yet
-                _create(engine)
-                _write(engine, study, number_of, curves)
-        except sqlalchemy.exc.SQLAlchemyError as error:
-            message = f"Learning curves of study {study.study_name!r} could not be written to the database."
-            raise StorageError(message) from error
+            _write(engine, study, number_of, curves)
+        except sqlalchemy.exc.DBAPIError:  # most often the first write: there is no table yet
+            _create(engine)
+            _write(engine, study, number_of, curves)
+    except sqlalchemy.exc.SQLAlchemyError as error:
+        message = f"Learning curves of study {study.study_name!r} could not be written to the database."
+        raise StorageError(message) from error
 
 
 def read(study: optuna.Study, numbers: Collection[int] | None = None) -> dict[int, Curve]:

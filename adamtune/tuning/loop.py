@@ -276,7 +276,7 @@ def search(
                     told.append(_tell(study, running[number], state, penalty, metric))
                     del running[number]
             finished += len(told)
-            curves.write(study._storage, study, drawn)
+            curves.write(study, drawn)
             if (left := _seats(opened.values())) < seats:
                 at_once, ahead = max(1, at_once * left // seats), ahead * left // seats
                 fewest = min(program.engine.n_lanes for program in opened.values())
@@ -305,7 +305,7 @@ def search(
                         records.ended(run.trial, run.last, metric, run.step)
                     run.trial.set_user_attr("stopped", stopped)
                     study.tell(run.trial, state=_State.FAIL, skip_if_finished=True)
-        curves.write(study._storage, study, drawn)
+        curves.write(study, drawn)
 
 
 def _wanted(budget: Budget, begun: int, trained: int, full: int, running: int) -> int:

@@ -239,6 +239,26 @@ def rank(
     return sorted(usable, key=key)
 
 
+def table(study: optuna.Study) -> Any:
+    """The trials that began as a pandas.DataFrame: state, value, optimizer, hypers, and what was written of each."""
+    import pandas
+
+    return pandas.DataFrame(
+        [
+            {
+                "number": trial.number,
+                "state": "diverged" if diverged(trial) else trial.state.name.lower(),
+                "value": None if diverged(trial) else trial.value,
+                "optimizer": rule_of(trial),
+                **(dict(config_of(trial).values) if "config" in trial.user_attrs else {}),
+                **{name: value for name, value in trial.user_attrs.items() if name not in ("config", "diverged")},
+            }
+            for trial in study.get_trials(deepcopy=False)
+            if trial.state != optuna.trial.TrialState.WAITING
+        ]
+    )
+
+
 def spent(study: optuna.Study) -> int:
     """Epochs that the trials of a study have trained, all runs together."""
     return sum(trial.user_attrs.get("epochs", 0) for trial in study.get_trials(deepcopy=False))

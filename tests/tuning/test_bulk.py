@@ -35,9 +35,9 @@ def study(database_url):
 
 
 @pytest.fixture
-def local(tmp_path):
+def local(url):
     """A study on SQLite."""
-    storage = open_storage(f"sqlite:///{tmp_path / 'test.db'}")
+    storage = open_storage(url)
     yield optuna.create_study(study_name="study", storage=storage)
     close(storage)
 

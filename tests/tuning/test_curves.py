@@ -34,11 +34,6 @@ def study_of(storage, trials=1, name="a study"):
 
 
 @pytest.fixture
-def url(tmp_path):
-    return f"sqlite:///{tmp_path / 'test.db'}"
-
-
-@pytest.fixture
 def opened(url):
     """A SQLite storage, for what is the same in every database."""
     storage = open_storage(url)
@@ -125,7 +120,7 @@ def test_curves_come_back_as_they_were_written(storage):
         2: Curve([np.nan, np.inf], [-np.inf, -0.0], [np.nan, 1e-45]),
         3: curve(20, metric=False),
     }
-    write(storage, study, given)
+    write(study, given)
     found = read(study)
     assert found == given
     assert list(found) == [0, 2, 3]
@@ -140,15 +135,15 @@ def test_trials_may_start_at_a_fraction_of_a_second(storage):
     if storage._backend.engine.name == "mysql":  # whole seconds in Optuna 5.0, and so nothing to lose
         execute(storage, "ALTER TABLE trials MODIFY datetime_start DATETIME(6)")
     execute(storage, "UPDATE trials SET datetime_start = '2014-12-22 12:00:00.987654'")
-    write(storage, study, {0: curve()})
+    write(study, {0: curve()})
     assert read(study) == {0: curve()}
 
 
 @pytest.fixture(scope="module")
 def reused(tmp_path_factory):
-    """One storage and study with a trial, for many examples."""
+    """One study with a trial, for many examples."""
     storage = open_storage(f"sqlite:///{tmp_path_factory.mktemp('curves') / 'test.db'}")
-    yield storage, study_of(storage)
+    yield study_of(storage)
     close(storage)
 
 
@@ -161,34 +156,33 @@ def any_curve(draw):
 
 @hypothesis.given(given=any_curve())
 def test_every_curve_comes_back_as_it_was_written(reused, given):
-    storage, study = reused
-    write(storage, study, {0: given})
-    assert read(study)[0] == given
+    write(reused, {0: given})
+    assert read(reused)[0] == given
 
 
 def test_another_process_finds_the_curves_through_plain_optuna(storage, database_url):
-    write(storage, study_of(storage), {0: curve()})
+    write(study_of(storage), {0: curve()})
     assert read(optuna.load_study(study_name="a study", storage=database_url)) == {0: curve()}
 
 
 def test_a_curve_that_is_written_again_is_overwritten(storage):
     study = study_of(storage, 2)
-    write(storage, study, {0: curve(2, seed=1), 1: curve(2, seed=2)})
-    write(storage, study, {0: curve(5, seed=3, metric=False)})
+    write(study, {0: curve(2, seed=1), 1: curve(2, seed=2)})
+    write(study, {0: curve(5, seed=3, metric=False)})
     assert read(study) == {0: curve(5, seed=3, metric=False), 1: curve(2, seed=2)}
 
 
 def test_studies_in_one_database_keep_their_curves_apart(storage):
     one, other = study_of(storage, 2, name="eins für Ada"), study_of(storage, 2, name="другой")
-    write(storage, one, {1: curve(seed=1)})
-    write(storage, other, {1: curve(seed=2)})
+    write(one, {1: curve(seed=1)})
+    write(other, {1: curve(seed=2)})
     assert read(one) == {1: curve(seed=1)}
     assert read(other) == {1: curve(seed=2)}
 
 
 def test_a_curve_of_ten_thousand_epochs_fits(storage):
     study = study_of(storage)
-    write(storage, study, {0: curve(10_000)})
+    write(study, {0: curve(10_000)})
     assert read(study) == {0: curve(10_000)}
 
 
@@ -196,7 +190,7 @@ def test_a_curve_of_ten_thousand_epochs_fits(storage):
 def test_an_epoch_takes_at_most_twelve_bytes_and_what_zlib_may_add(opened, epochs):
     study = study_of(opened)
     noise = np.random.default_rng(0).integers(0, 2**32, (3, epochs), np.uint32).view(np.float32)  # nothing to compress
-    write(opened, study, {0: Curve(*noise)})
+    write(study, {0: Curve(*noise)})
     ((size,),) = execute(opened, f"SELECT length(curve) FROM {TABLE}")
     plain = 12 * epochs
     assert size <= plain + plain // 2**12 + plain // 2**14 + 13  # compressBound of zlib
@@ -207,38 +201,38 @@ def test_an_epoch_takes_at_most_twelve_bytes_and_what_zlib_may_add(opened, epoch
 
 def test_all_curves_are_written_in_one_transaction(opened):
     study = study_of(opened, 8)
-    write(opened, study, {0: curve()})  # makes the table
+    write(study, {0: curve()})  # makes the table
     commits, statements = [], []
     engine = opened._backend.engine
     sqlalchemy.event.listen(engine, "commit", commits.append)
     sqlalchemy.event.listen(engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
-    write(opened, study, {number: curve(seed=number) for number in range(8)})
+    write(study, {number: curve(seed=number) for number in range(8)})
     assert len(commits) == 1
     assert [statement.split()[0] for statement in statements][-2:] == ["SELECT", "INSERT"]
 
 
 def test_when_the_database_refuses_one_curve_none_is_written_and_the_error_says_so(storage, monkeypatch):
     study, pack = study_of(storage, 2), curves._pack
-    write(storage, study, {0: curve(seed=1)})
+    write(study, {0: curve(seed=1)})
     monkeypatch.setattr(curves, "_pack", lambda it: pack(it) | ({"version": None} if it.epochs == 99 else {}))
     with pytest.raises(StorageError, match="'a study' could not be written"):
-        write(storage, study, {0: curve(seed=2), 1: curve(99)})
+        write(study, {0: curve(seed=2), 1: curve(99)})
     monkeypatch.undo()
     assert read(study) == {0: curve(seed=1)}
 
 
 def test_nothing_to_write_touches_nothing(opened):
-    write(opened, study_of(opened), {})
+    write(study_of(opened), {})
     assert TABLE not in tables(opened)
 
 
 def test_a_trial_that_is_not_there_is_refused(storage):
     study = study_of(storage)
     with pytest.raises(KeyError):
-        write(storage, study, {7: curve()})
+        write(study, {7: curve()})
     study.enqueue_trial({})
     with pytest.raises(StudyError, match=r"trials \[1\] of study 'a study' have not started"):
-        write(storage, study, {0: curve(), 1: curve()})
+        write(study, {0: curve(), 1: curve()})
     assert read(study) == {}
 
 
@@ -249,7 +243,7 @@ def test_reading_makes_no_table_and_finds_nothing_in_a_study_of_plain_optuna(sto
     study = study_of(storage)
     assert read(study) == {}
     assert TABLE not in tables(storage)
-    write(storage, study, {0: curve()})
+    write(study, {0: curve()})
     assert read(study_of(storage, name="a study of plain Optuna")) == {}
 
 
@@ -263,7 +257,7 @@ study = optuna.load_study(study_name="a study", storage=storage)
 print("ready", flush=True)
 sys.stdin.readline()
 for number in map(int, sys.argv[2:]):
-    write(storage, study, {number: Curve([number] * 5, [number] * 5)})
+    write(study, {number: Curve([number] * 5, [number] * 5)})
 close(storage)
 """
 
@@ -293,7 +287,7 @@ def test_workers_may_make_the_table_and_write_at_once(storage, database_url):
 
 def test_a_table_that_another_worker_makes_in_the_same_moment_is_taken(storage, monkeypatch):
     study = study_of(storage)
-    write(storage, study, {0: curve(seed=1)})
+    write(study, {0: curve(seed=1)})
     # As if the look before CREATE TABLE came too early, and so the database says that the table is there.
     create = type(curves._TABLE).create
     monkeypatch.setattr(type(curves._TABLE), "create", lambda table, engine, checkfirst: create(table, engine, False))
@@ -307,8 +301,8 @@ def test_a_table_that_another_worker_makes_in_the_same_moment_is_taken(storage, 
 @pytest.mark.parametrize("how", ["through the storage", "through plain Optuna"])
 def test_a_study_with_curves_can_be_deleted_and_leaves_none_to_read(storage, database_url, how):
     kept, deleted = study_of(storage, 2, name="kept"), study_of(storage, 2, name="deleted")
-    write(storage, kept, {0: curve(seed=1)})
-    write(storage, deleted, {0: curve(seed=2), 1: curve(seed=3)})
+    write(kept, {0: curve(seed=1)})
+    write(deleted, {0: curve(seed=2), 1: curve(seed=3)})
     optuna.delete_study(study_name="deleted", storage=storage if how == "through the storage" else database_url)
     assert read(kept) == {0: curve(seed=1)}
     assert read(study_of(storage, 2, name="deleted")) == {}
@@ -316,14 +310,14 @@ def test_a_study_with_curves_can_be_deleted_and_leaves_none_to_read(storage, dat
 
 def test_a_new_trial_with_the_id_of_a_deleted_one_has_no_curve_until_its_own(opened, url):
     deleted = study_of(opened, 2)
-    write(opened, deleted, {0: curve(seed=1), 1: curve(seed=2)})
+    write(deleted, {0: curve(seed=1), 1: curve(seed=2)})
     before = [trial._trial_id for trial in deleted.trials]
     optuna.delete_study(study_name="a study", storage=url)  # plain Optuna, which knows nothing of curves
     again = open_storage(url)
     study = study_of(again, 2)
     assert ([trial._trial_id for trial in study.trials], study._study_id) == (before, deleted._study_id)
     assert read(study) == {}
-    write(again, study, {1: curve(seed=3)})
+    write(study, {1: curve(seed=3)})
     assert read(study) == {1: curve(seed=3)}
     close(again)
 
@@ -332,8 +326,8 @@ def test_forgotten_curves_take_no_place(storage):
     kept, deleted = study_of(storage, name="kept"), study_of(storage, name="deleted")
     forget(storage, deleted._study_id)  # no table yet
     assert TABLE not in tables(storage)
-    write(storage, kept, {0: curve()})
-    write(storage, deleted, {0: curve()})
+    write(kept, {0: curve()})
+    write(deleted, {0: curve()})
     forget(storage, deleted._study_id)
     assert read(deleted) == {}
     assert execute(storage, f"SELECT study_id FROM {TABLE}") == [(kept._study_id,)]
@@ -368,7 +362,7 @@ def flipped(content):
 )
 def test_a_damaged_row_is_refused_by_the_name_of_its_trial_and_leaves_the_others(opened, columns):
     study = study_of(opened, 2)
-    write(opened, study, {0: curve(3), 1: curve(3)})
+    write(study, {0: curve(3), 1: curve(3)})
     damage(opened, 1, **columns)
     with pytest.raises(StudyError, match="trial 1 in study 'a study' is damaged"):
         read(study)
@@ -377,7 +371,7 @@ def test_a_damaged_row_is_refused_by_the_name_of_its_trial_and_leaves_the_others
 
 def test_a_row_of_a_newer_format_is_refused_by_the_name_of_its_trial(storage):
     study = study_of(storage, 2)
-    write(storage, study, {0: curve(), 1: curve()})
+    write(study, {0: curve(), 1: curve()})
     damage(storage, 1, version=2, curve=b"who knows")
     with pytest.raises(StudyError, match="trial 1 in study 'a study' has format 2"):
         read(study)
@@ -390,13 +384,13 @@ def test_a_storage_in_memory_keeps_curves_for_this_process_and_lets_them_go_with
     storage = InMemoryStorage()
     study, other = study_of(storage, 3), study_of(storage, 3, name="other")
     assert read(study) == {}
-    write(storage, study, {2: curve(seed=2)})
-    write(storage, study, {0: curve(seed=1)})
-    write(storage, other, {1: curve(seed=3)})
+    write(study, {2: curve(seed=2)})
+    write(study, {0: curve(seed=1)})
+    write(other, {1: curve(seed=3)})
     assert list(read(study).items()) == [(0, curve(seed=1)), (2, curve(seed=2))]
     assert read(study, [2, 1]) == {2: curve(seed=2)}
     with pytest.raises(KeyError):
-        write(storage, study, {7: curve()})
+        write(study, {7: curve()})
     forget(storage, other._study_id)
     assert (read(other), len(read(study))) == ({}, 2)
     before = len(curves._in_memory)

@@ -208,11 +208,6 @@ def test_whatever_is_done_it_says_what_the_storage_in_memory_says(wrap, tmp_path
 
 
 @pytest.fixture
-def url(tmp_path):
-    return f"sqlite:///{tmp_path / 'test.db'}"
-
-
-@pytest.fixture
 def running(url):
     """A storage with one running trial: storage, study id, trial id."""
     storage = open_storage(url)
