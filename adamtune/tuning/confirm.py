@@ -18,6 +18,7 @@ from adamtune.engine.stream import Stream
 from adamtune.errors import LaneStatus, OutOfMemory
 from adamtune.tasks.task import Task
 from adamtune.tuning import records
+from adamtune.tuning.patience import Course
 
 # The fewest that give an idea of the spread: the standard error of their mean is 0.6 of one run's deviation.
 PASSES = 3
@@ -52,6 +53,7 @@ def confirm(
     open_program: Callable[[str], Engine],
     configs: Sequence[OptimizerConfig],
     passes: Sequence[Stream],
+    patience: int | None = None,
 ) -> Iterator[list[Confirmed]]:
     """Train every config in every pass; after each pass, yields what is known of all configs so far.
 
@@ -61,7 +63,10 @@ def confirm(
         `open_program(rule)` is the engine of that optimizer, always the same one; each pass restarts it.
     configs : sequence of OptimizerConfig
         Of one optimizer or several.
+    patience : int or None
+        That of the trials, see `patience`.
     """
+    course = Course(task.epochs, task.direction, patience)
     values: list[list[float]] = [[] for _ in configs]
     of_rule = {rule: [n for n, c in enumerate(configs) if c.optimizer == rule] for rule in _rules(configs)}
     for stream in passes:
@@ -69,7 +74,7 @@ def confirm(
         for rule, numbers in of_rule.items():
             engine = open_program(rule)
             engine.restart(stream, untrained)
-            for number, value in _one_pass(engine, task.epochs, {number: configs[number] for number in numbers}):
+            for number, value in _one_pass(engine, course, {number: configs[number] for number in numbers}):
                 values[number].append(value)
         yield [Confirmed(config, tuple(v)) for config, v in zip(configs, values, strict=True)]
 
@@ -78,7 +83,7 @@ def _rules(configs: Sequence[OptimizerConfig]) -> list[str]:
     return list(dict.fromkeys(config.optimizer for config in configs))
 
 
-def _one_pass(engine: Engine, epochs: int, configs: dict[int, OptimizerConfig]) -> Iterator[tuple[int, float]]:
+def _one_pass(engine: Engine, course: Course, configs: dict[int, OptimizerConfig]) -> Iterator[tuple[int, float]]:
     """Numbers and values of configs after the pass; NaN where one diverged."""
     waiting = list(configs)
     while waiting:
@@ -87,15 +92,21 @@ def _one_pass(engine: Engine, epochs: int, configs: dict[int, OptimizerConfig]) 
         # Every wave sees the pass from its first tick, so that all configs meet the same rows in the same order.
         engine.clock = 0
         engine.load({lane: configs[number] for lane, number in seated.items()})
+        courses = {lane: course.anew() for lane in seated}
+        diverged: set[int] = set()
         try:
-            for _ in range(epochs):
+            while not all(each.is_over for each in courses.values()):
                 engine.tick()
+                for report in engine.reports():
+                    if not courses[report.lane].is_over:
+                        courses[report.lane].take(report.epoch, report.value)
+                        diverged |= {report.lane} if report.status is LaneStatus.DIVERGED else set()
         except OutOfMemory:
             engine.halve()
             waiting = [*seated.values(), *waiting]
             continue
-        for report in engine.reports():
-            yield seated[report.lane], report.value if report.status is LaneStatus.RUNNING else float("nan")
+        for lane, number in seated.items():
+            yield number, float("nan") if lane in diverged else courses[lane].value
         engine.free(list(seated))
 
 

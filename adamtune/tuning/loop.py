@@ -25,6 +25,7 @@ from adamtune.errors import LaneStatus, OutOfMemory
 from adamtune.tuning import curves, pruning, records, storage
 from adamtune.tuning.asking import Asking
 from adamtune.tuning.curves import Curve
+from adamtune.tuning.patience import Course
 from adamtune.tuning.penalty import Penalty
 from adamtune.tuning.policies import Sampler
 from adamtune.tuning.pruning import Asha
@@ -95,20 +96,34 @@ class _Run:
 
     trial: optuna.Trial
     config: OptimizerConfig
+    course: Course  # of the pass it is in
     passes: list[float] = field(default_factory=list)  # values of those that are over
     reports: list[Report] = field(default_factory=list)  # of all passes, an epoch each
-    step: int = 0  # epochs trained in all passes
+    before: int = 0  # epochs trained in the passes that are over
+    step: int = 0  # where it is when every pass counts as a whole one
     farthest: int = 0  # the last step that is judged
-    present: float = float("nan")  # value of the pass it is in
     value: float = float("nan")  # mean of the passes that are over and the present one
-    ends_pass: bool = False
 
-    def take(self, report: Report, epochs: int) -> None:
+    def begin(self) -> None:
+        """Begin the present pass, or begin it anew."""
+        self.course = self.course.anew()
+
+    def take(self, report: Report) -> None:
         """Take in what the trial did in a tick."""
-        values = [*self.passes, report.value]
-        self.step, self.present = len(self.passes) * epochs + report.epoch, report.value
-        self.reports[self.step - 1 :] = [report]
-        self.value, self.ends_pass = sum(values) / len(values), report.epoch >= epochs and not self.diverged
+        self.course.take(report.epoch, report.value)
+        values = [*self.passes, report.value if report.status is LaneStatus.DIVERGED else self.course.value]
+        self.step, self.value = len(self.passes) * self.course.epochs + report.epoch, sum(values) / len(values)
+        self.reports[self.before + report.epoch - 1 :] = [report]
+
+    def end_pass(self) -> None:
+        """Close the present pass."""
+        self.passes.append(self.course.value)
+        self.before = len(self.reports)
+
+    @property
+    def ends_pass(self) -> bool:
+        """Whether the present pass is over."""
+        return self.course.is_over and not self.diverged
 
     @property
     def last(self) -> Report | None:
@@ -136,11 +151,12 @@ class _Program:
         seated = {lane: self.queue.popleft() for lane in free[: len(self.queue)]}
         self.seats |= seated
         for lane, run in seated.items():
+            run.begin()
             records.started(run.trial, lane, self.engine.clock, len(run.passes))
         if seated:
             self.engine.load({lane: run.config for lane, run in seated.items()})
 
-    def tick(self, epochs: int) -> list[_Run]:
+    def tick(self) -> list[_Run]:
         """Train all lanes for an epoch; returns the trials in them: none when the memory does not hold the lanes."""
         try:
             self.engine.tick()
@@ -151,7 +167,7 @@ class _Program:
             self.seats.clear()
             return []
         for report in self.engine.reports():
-            self.seats[report.lane].take(report, epochs)
+            self.seats[report.lane].take(report)
         return list(self.seats.values())
 
     def free(self, leaving: Collection[_Run]) -> None:
@@ -176,6 +192,7 @@ def search(
     pruner: optuna.pruners.BasePruner | None,
     seed: int,
     metric: str | None = None,
+    patience: int | None = None,
 ) -> Generator[Event]:
     """Train configs until the budget is spent.
 
@@ -201,6 +218,8 @@ def search(
         An `Asha` judges all that came to a rung in a round together; others are asked trial by trial.
     metric : str or None
         Name of the metric beside the loss, for the records.
+    patience : int or None
+        Epochs without a better value after which a pass ends early, see `patience`.
 
     Yields
     ------
@@ -213,7 +232,7 @@ def search(
     """
     running: dict[int, _Run] = {}
     opened: dict[tuple[str, int], _Program] = {}
-    full = epochs * passes
+    full, course = epochs * passes, Course(epochs, study.direction.name.lower(), patience)
     steps = records.report_steps(full, pruner.rungs if isinstance(pruner, Asha) else [])
     finished = len(study.get_trials(deepcopy=False, states=records.FINISHED))
     asking, penalty = Asking(study, space, sampler, seed), Penalty(study)
@@ -235,7 +254,7 @@ def search(
         wanted = 0 if study._stop_flag else _wanted(budget, finished + len(running), trained, full, len(running))
         with asking.several(max(0, min(wanted, most))) as trials:
             for asked in trials:
-                run = running[asked[0].number] = _Run(*asked)
+                run = running[asked[0].number] = _Run(*asked, course)
                 queue(run)
 
     try:
@@ -250,9 +269,9 @@ def search(
             # Tick, ask for who comes next meanwhile, and report.
             due, seats = _due(opened.values()), _seats(opened.values())
             if background is None:
-                ticked = _tick(due, epochs)
+                ticked = _tick(due)
             else:
-                ticking = background.submit(_tick, due, epochs)
+                ticking = background.submit(_tick, due)
                 ask(min(-(-ahead * ends // full), at_once + ahead - len(running)))
                 ticked = ticking.result()
             trained += len(ticked)
@@ -264,12 +283,15 @@ def search(
                     run.trial.report(run.value, run.step)
 
             # Prune and tell.
-            ended = _judge(ticked, fresh, pruner, steps, full)
+            ended = _judge(ticked, fresh, pruner, steps, passes)
             for program in due:
                 program.free([run for run in ticked if run.ends_pass or run.trial.number in ended])
             for run in ticked:
-                if run.ends_pass and passes > 1:
-                    records.passed(run.trial, len(run.passes), run.present)
+                number = len(run.passes)
+                if patience is not None and (run.ends_pass or run.trial.number in ended):
+                    records.best_epoch(run.trial, run.course.epoch, number)
+                if passes > 1 and run.ends_pass:
+                    records.passed(run.trial, number, run.course.value)
             told, drawn = [], {number: Curve.of(running[number].reports) for number in ended}
             with storage.together(study):  # also what was reported
                 for number, state in ended.items():
@@ -292,7 +314,7 @@ def search(
             # Refill: who has another pass before it waits for a lane there.
             for run in ticked:
                 if run.ends_pass and run.trial.number not in ended:
-                    run.passes.append(run.present)
+                    run.end_pass()
                     queue(run)
     finally:
         if background is not None:
@@ -302,7 +324,7 @@ def search(
             for run in running.values():
                 with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):  # told in the moment of the stop
                     if run.last is not None:
-                        records.ended(run.trial, run.last, metric, run.step)
+                        records.ended(run.trial, run.last, metric, len(run.reports))
                     run.trial.set_user_attr("stopped", stopped)
                     study.tell(run.trial, state=_State.FAIL, skip_if_finished=True)
         curves.write(study, drawn)
@@ -327,9 +349,9 @@ def _due(programs: Collection[_Program]) -> list[_Program]:
     return due
 
 
-def _tick(due: Collection[_Program], epochs: int) -> list[_Run]:
+def _tick(due: Collection[_Program]) -> list[_Run]:
     """Train the programs, one after the other; returns the trials that were in them, in their order."""
-    return sorted((run for program in due for run in program.tick(epochs)), key=lambda run: run.trial.number)
+    return sorted((run for program in due for run in program.tick()), key=lambda run: run.trial.number)
 
 
 def _seats(programs: Collection[_Program]) -> int:
@@ -341,11 +363,11 @@ def _judge(
     fresh: list[_Run],
     pruner: optuna.pruners.BasePruner | None,
     steps: Collection[int],
-    full: int,
+    passes: int,
 ) -> dict[int, str]:
     """The trials that end with this round, by number, and how; only those that are farther than ever are judged."""
     ended = {run.trial.number: "diverged" for run in ticked if run.diverged}
-    ended |= {run.trial.number: "complete" for run in ticked if run.step >= full and not run.diverged}
+    ended |= {run.trial.number: "complete" for run in ticked if run.ends_pass and len(run.passes) + 1 == passes}
     going = [run for run in fresh if run.step in steps and run.trial.number not in ended]
     stopped = pruning.stopped(pruner, [(run.trial, run.step, run.value) for run in going])
     return dict(sorted((ended | dict.fromkeys(stopped, "pruned")).items()))
@@ -353,18 +375,19 @@ def _judge(
 
 def _tell(study: optuna.Study, run: _Run, state: str, penalty: Penalty, metric: str | None) -> TrialEnded:
     assert run.last is not None
-    records.ended(run.trial, run.last, metric, run.step)
-    with _may_be_stopped(study):
+    records.ended(run.trial, run.last, metric, len(run.reports))
+    with may_be_stopped(study):
         if state == "pruned":
             study.tell(run.trial, state=_State.PRUNED)
         else:
             study.tell(run.trial, penalty.value if state == "diverged" else run.value)
-    return TrialEnded(run.trial.number, run.config, state, None if state == "diverged" else run.value, run.step)
+    value = None if state == "diverged" else run.value
+    return TrialEnded(run.trial.number, run.config, state, value, len(run.reports))
 
 
 @contextlib.contextmanager
-def _may_be_stopped(study: optuna.Study) -> Iterator[None]:
-    """Let a sampler say that there is nothing left to try: `study.stop()` wants to be in Optuna's own loop."""
+def may_be_stopped(study: optuna.Study) -> Iterator[None]:
+    """Let a sampler or a callback end the study: `study.stop()` wants to be in Optuna's own loop."""
     study._thread_local.in_optimize_loop = True
     try:
         yield

@@ -60,7 +60,8 @@ class Asha(optuna.pruners.BasePruner):
         """
         signed = [self._sign * value for value in values]
         self._seen[rung] += signed
-        ranked = np.sort(self._seen[rung])  # NaN last
+        seen = np.array(self._seen[rung])
+        ranked = np.sort(np.where(np.isnan(seen), np.inf, seen))
         cutoff = ranked[-(-len(ranked) // self.eta) - 1]
         return [bool(value <= cutoff) for value in signed]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,14 +13,16 @@ from adamtune.engine.one_by_one import Batches, OneByOne, fit_arguments
 from adamtune.engine.stream import Stream
 from adamtune.tasks import networks
 from adamtune.tasks.task import Task, targets
+from adamtune.tuning import records
 
 History = dict[str, list[float]]
 
 
-def train_on_all(task: Task, stream: Stream, config: OptimizerConfig) -> tuple[Any, History]:
+def train_on_all(task: Task, stream: Stream, config: OptimizerConfig, epochs: int) -> tuple[Any, History]:
     """A model compiled with the config and trained by `model.fit` on every row given, judging rows included.
 
-    A schedule that ends with the training is stretched to its number of steps, which are more than in the study.
+    A schedule that ends with the training is stretched to the steps of all the task's epochs on these rows, which are
+    more than in the study, also where fewer `epochs` are trained.
 
     Returns
     -------
@@ -37,7 +40,7 @@ def train_on_all(task: Task, stream: Stream, config: OptimizerConfig) -> tuple[A
         rows = fit_arguments(task, given, y, weight)
         if isinstance(rows["x"], Batches):
             rows["x"] = _Shuffled(task, given, y, weight, stream.seed)
-        return model.fit(**rows, epochs=task.epochs, verbose=0)
+        return model.fit(**rows, epochs=epochs, verbose=0)
 
     return model, dict(networks.seeded(stream.seed, train).history)
 
@@ -56,17 +59,29 @@ class _Shuffled(Batches):
         self._index = self._rng.permutation(self._index)
 
 
-def replay(task: Task, stream: Stream, trial: optuna.trial.FrozenTrial, config: OptimizerConfig) -> tuple[Any, History]:
-    """The trial's training over again through `model.fit`: its rows, in the order of its ticks, for its epochs."""
+def replay(
+    task: Task, streams: Sequence[Stream], trial: optuna.trial.FrozenTrial, pass_number: int = 0
+) -> tuple[Any, History]:
+    """A trial's training again through `model.fit`: its rows, in the order of its ticks, for the epochs that count.
+
+    Raises
+    ------
+    StudyError
+        When the trial never began that pass.
+    """
+    tick = records.start_tick(trial, pass_number)
+    stream = streams[pass_number]
     model = task.build(stream.seed)
     engine = OneByOne(task, model, stream)
-    engine.clock = trial.user_attrs["start_tick"]
-    engine.load({0: config})
+    engine.clock = tick
+    engine.load({0: records.config_of(trial)})
     history: History = {"loss": [], "val_loss": []}
-    for _ in range(trial.user_attrs["epochs"]):
+    for _ in range(records.counted(trial, task.epochs, pass_number)):
         engine.tick()
         (report,) = engine.reports()
         history["loss"].append(report.train_loss)
         history["val_loss"].append(report.val_loss)
+        if report.metric is not None:
+            history.setdefault(f"val_{task.metric_name}", []).append(report.metric)
     engine.finish()
     return model, history

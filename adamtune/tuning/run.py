@@ -67,6 +67,7 @@ class Run:
             pruner=pruner,
             seed=self.stamp.seed,
             metric=self.task.metric_name,
+            patience=self.stamp.patience,
         )
 
     def _clocked(self, study: optuna.Study) -> Callable[[str, int], engines.Engine]:
@@ -78,6 +79,11 @@ class Run:
         return open_program
 
 
+def streams_of(task: Task, seed: int, n_seeds: int) -> tuple[Stream, ...]:
+    """The chance of each pass of a trial."""
+    return tuple(Stream(*each) for each in passes(seed, task.folds or (lambda own: [task.split(own)]), n_seeds))
+
+
 def prepare(
     task: Task,
     model: Any,
@@ -86,6 +92,7 @@ def prepare(
     *,
     seed: int,
     n_seeds: int,
+    patience: int | None,
     sampler: policies.Sampler,
     pruner: policies.Pruner,
     lanes: int | str,
@@ -103,7 +110,9 @@ def prepare(
     stored : Stamp or None
         Of the study that is resumed: the lanes it resolved to are used again.
     """
-    streams = tuple(Stream(*each) for each in passes(seed, task.folds or (lambda own: [task.split(own)]), n_seeds))
+    streams = streams_of(task, seed, n_seeds)
+    if task.scorer is not None:
+        task.scorer.check(task.data, (stream.split.valid for stream in streams))
     plan = plans.plan(
         task,
         model,
@@ -139,6 +148,7 @@ def prepare(
         pruner=policies.name_of(pruner),
         version=importlib.metadata.version("adamtune"),
         passes=len(streams),
+        patience=patience,
     )
     return Run(task, streams, searched, tuple(starting), sampler, pruner, programs, stamp)
 
@@ -181,7 +191,7 @@ def baselines(
     default = [] if adam.name in run.space.parts else [OptimizerConfig(adam.name)]
     yield loop.Phase("confirming the comparison", len(chances), "passes")
     confirmed: list[Confirmed] = []
-    for done in confirm(run.task, other.programs, top + default, chances):
+    for done in confirm(run.task, other.programs, top + default, chances, run.stamp.patience):
         confirmed = done
         yield loop.Advanced()
     rows: list[Row] = [(default_label(adam), None, each) for each in confirmed[len(top) :]]

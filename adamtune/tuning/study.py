@@ -98,7 +98,17 @@ def resume(
     stored = records.read_stamp(study)
     if study.direction.name.lower() != direction:
         _refuse(study, "direction", study.direction.name.lower(), direction)
-    for field in ("seed", "optimizer", "space", "objective", "epochs", "batch_size", "passes", "fingerprint"):
+    for field in (
+        "seed",
+        "optimizer",
+        "space",
+        "objective",
+        "epochs",
+        "batch_size",
+        "passes",
+        "patience",
+        "fingerprint",
+    ):
         wanted = getattr(stamp, field)
         if wanted != getattr(stored, field):
             _refuse(study, field, getattr(stored, field), wanted)
