@@ -11,15 +11,33 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from adamtune import presets
     from adamtune.config import OptimizerConfig
-    from adamtune.tuner import AdamTuner, AdamTunerClassifier, AdamTunerRegressor
+    from adamtune.own_fit import ReportToStudy
+    from adamtune.own_loop import begin_trial, finish_trial, report_epoch
+    from adamtune.tuner import AdamTuner, AdamTunerClassifier, AdamTunerRegressor, load
 
-__all__ = ["AdamTuner", "AdamTunerClassifier", "AdamTunerRegressor", "OptimizerConfig", "presets"]
+__all__ = [
+    "AdamTuner",
+    "AdamTunerClassifier",
+    "AdamTunerRegressor",
+    "OptimizerConfig",
+    "ReportToStudy",
+    "begin_trial",
+    "finish_trial",
+    "load",
+    "presets",
+    "report_epoch",
+]
 
 _HOMES = {
     "AdamTuner": "tuner",
     "AdamTunerClassifier": "tuner",
     "AdamTunerRegressor": "tuner",
     "OptimizerConfig": "config",
+    "ReportToStudy": "own_fit",
+    "begin_trial": "own_loop",
+    "finish_trial": "own_loop",
+    "load": "tuner",
+    "report_epoch": "own_loop",
 }
 
 

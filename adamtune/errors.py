@@ -24,6 +24,10 @@ class DataError(AdamTuneError, ValueError):
     """Rows or targets that cannot be trained on as they are."""
 
 
+class DataTypeError(DataError, TypeError):
+    """Rows of things that are neither numbers nor text; what scikit-learn calls a TypeError."""
+
+
 class ModelError(AdamTuneError, ValueError):
     """A model that does not fit the data, or cannot be cloned or trained."""
 
@@ -37,7 +41,7 @@ class StudyError(AdamTuneError):
 
 
 class StorageError(AdamTuneError):
-    """A database that cannot be reached, opened or written."""
+    """A database or a file that cannot be reached, opened, read or written."""
 
 
 class OutOfMemory(AdamTuneError):
@@ -48,16 +52,16 @@ class LaneStatus(enum.Enum):
     """What became of a lane in the last tick; the value is the sentence that people read."""
 
     RUNNING = "is training"
-    DIVERGED = "loss became NaN or infinite; the trial is ended, the other lanes go on"
+    DIVERGED = "loss or score became NaN or infinite; the trial is ended, the other lanes go on"
 
 
-def did_you_mean(given: str, known: Iterable[str]) -> str:
-    """A hint for a misspelt name: `" Did you mean 'adam'?"`, or nothing when no name is near.
+def did_you_mean(given: str, known: Iterable[str], most: int = 1) -> str:
+    """A hint for a misspelt name, with at most so many others: `" Did you mean 'adam'?"`; nothing when none is near.
 
     >>> did_you_mean("adma", ["adam", "sgd"])
     " Did you mean 'adam'?"
     >>> did_you_mean("xyz", ["adam", "sgd"])
     ''
     """
-    near = difflib.get_close_matches(given.lower(), list(known), n=1)
-    return f" Did you mean {near[0]!r}?" if near else ""
+    near = difflib.get_close_matches(given.lower(), list(known), n=most)
+    return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""

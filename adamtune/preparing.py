@@ -10,7 +10,7 @@ import optuna
 
 from adamtune import engine as engines
 from adamtune.settings import Settings, kept_options
-from adamtune.tasks import networks, splits
+from adamtune.tasks import judging, networks, splits
 from adamtune.tasks import task as tasks
 from adamtune.tasks.data import Data
 from adamtune.tasks.task import Task
@@ -43,11 +43,12 @@ def make_task(tuner: Any, X: Any, y: Any, groups: Any, data: Data, seed: int) ->
     typed = networks.typed(data, model)
     loss = tasks.choose_loss(tuner.loss, model, typed)
     logits = tasks.from_logits(loss, model)
-    metric, objective = tasks.choose_metric(tuner.metric, typed, loss, tasks.output_width(model), logits)
-    direction = tasks.choose_direction(tuner.direction, metric, objective)
+    metric, objective = judging.choose_metric(tuner.metric, typed, loss, tasks.output_width(model), logits)
+    direction = judging.choose_direction(tuner.direction, metric, objective)
     epochs, batch_size = int(tuner.epochs), int(tuner.batch_size)
     # Study names are what people choose by in a dashboard: say what it is and how large.
-    name = f"{data.kind}-{'x'.join(map(str, (data.n_given, *data.x.shape[1:])))}"
+    size = "+".join("x".join(map(str, (data.n_given, *part.row_shape))) for part in data.x.parts.values())
+    name = f"{data.kind}-{size}"
     task = Task(name, typed, split, build, loss, metric, objective, direction, epochs, batch_size, folds)
     return task, model
 
@@ -73,6 +74,7 @@ def make_run(tuner: Any, settings: Settings, stored: optuna.Study | None, seed: 
         settings.starting() if stored is None else studies.starting(stored),
         seed=seed,
         n_seeds=tuner.n_seeds,
+        patience=tuner.patience,
         sampler=settings.sampler,
         pruner=settings.pruner,
         lanes=tuner.lanes,

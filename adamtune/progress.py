@@ -30,6 +30,7 @@ from rich.table import Table
 from rich.text import Text
 
 from adamtune.config import OptimizerConfig
+from adamtune.fit_tasks import FitTasks
 from adamtune.tuning import loop, records
 
 # Often enough to look alive, rarely enough to cost nothing beside training.
@@ -39,7 +40,7 @@ _LINE_SHARE, _LINE_SECONDS = 0.1, 2.0
 _FEW = 10
 
 
-def open_view(verbose: int, objective: str, direction: str) -> View:
+def open_view(verbose: int, objective: str, direction: str, tasks: FitTasks | None = None) -> View:
     """The view that suits `verbose` and standard output; use it as a context manager.
 
     Parameters
@@ -49,6 +50,8 @@ def open_view(verbose: int, objective: str, direction: str) -> View:
     objective : str
         What trials are judged by, such as "val_loss".
     direction : {"minimize", "maximize"}
+    tasks : FitTasks, optional
+        Told of every phase and unit too.
 
     Returns
     -------
@@ -56,19 +59,20 @@ def open_view(verbose: int, objective: str, direction: str) -> View:
         Live lines where standard output is a terminal, else plain ones without control codes.
     """
     if not verbose:
-        return View(_Display(), objective, direction)
+        return View(_Display(), objective, direction, tasks)
     terminal = _is_terminal()
     # Notebooks get plain lines too: they keep every line, so a bar would be printed again and again.
     console = Console(file=sys.stdout, force_terminal=terminal, force_jupyter=False)
     live = terminal and not console.is_dumb_terminal and console.encoding.startswith("utf")
-    return View(_Bar(console) if live else _Lines(console), objective, direction)
+    return View(_Bar(console) if live else _Lines(console), objective, direction, tasks)
 
 
 class View:
     """Counts what happens and hands it to a display. Optuna's own log lines are silent while it is open."""
 
-    def __init__(self, display: _Display, objective: str, direction: str) -> None:
+    def __init__(self, display: _Display, objective: str, direction: str, tasks: FitTasks | None = None) -> None:
         self._display, self._objective, self._direction = display, objective, direction
+        self._tasks = tasks or FitTasks()
         self._phase: _Phase | None = None
         self._optuna = logging.getLogger("optuna")
 
@@ -110,9 +114,11 @@ class View:
         self._phase = _Phase(phase, total, done, unit, done, time.monotonic(), self._objective, self._direction)
         with _never_fails():
             self._display.begin(self._phase)
+        # Units of another kind end as trials, and nobody knows how many.
+        self._tasks.begin(phase, None if total is None or unit == "epochs" else max(0, total - done))
 
-    def event(self, event: Any) -> None:
-        """Count an event of `loop.search`."""
+    def event(self, event: Any) -> bool:
+        """Count an event of `loop.search`; True when a callback of scikit-learn asks to stop."""
         if isinstance(event, loop.Phase):
             self.begin(event.name, event.total, unit=event.unit)
         elif isinstance(event, loop.Advanced):
@@ -122,12 +128,15 @@ class View:
         elif self._phase is not None:
             self._phase.count(event)
             self._changed()
+        return isinstance(event, loop.TrialEnded) and self._tasks.advance("trial")
 
     def advance(self, n: int = 1) -> None:
         """Count units of a phase that has no events."""
         if self._phase is not None:
             self._phase.done += n
             self._changed()
+            for _ in range(n):
+                self._tasks.advance(self._phase.unit)
 
     def show(self, renderable: RenderableType) -> None:
         """End the phase and show something that stays, such as a table, below an empty line."""

@@ -14,7 +14,7 @@ import numpy as np
 from adamtune import optimizers
 from adamtune.config import OptimizerConfig
 from adamtune.errors import SettingError
-from adamtune.optimizers import gradients
+from adamtune.optimizers import gradients, schedules
 from adamtune.optimizers._rule import Rule
 from adamtune.tuning import policies
 from adamtune.tuning.space import Space, space
@@ -53,19 +53,39 @@ class Settings:
 
 
 _KINDS = {"auto", "classification", "regression"}
+_SHARE = 0.2  # of the rows that judge when nobody says otherwise
 
 
-def check(tuner: Any, kind: str) -> Settings:
-    """The settings of an AdamTuner; raises SettingError or ConfigError for what is out of range or not there yet."""
+def check(tuner: Any, kind: str, is_split: bool = True) -> Settings:
+    """The settings of an AdamTuner.
+
+    Parameters
+    ----------
+    kind : {"auto", "classification", "regression"}
+    is_split : bool
+        Whether judging rows have to be split off, because none were given.
+
+    Raises
+    ------
+    SettingError, ConfigError
+        For what is out of range, has no effect beside the others, or is not there yet.
+    """
+    _present(tuner)
     if tuner.task not in _KINDS or tuner.task not in ("auto", kind):
         raise SettingError(f"task={tuner.task!r}: expected 'auto'{'' if kind == 'auto' else f' or {kind!r}'}.")
     for name, least in (("n_trials", 1), ("epochs", 1), ("batch_size", 1), ("n_seeds", 1), ("confirm", 0)):
-        _whole(name, getattr(tuner, name), least)
-    _whole("verbose", int(tuner.verbose), 0)
+        whole(name, getattr(tuner, name), least)
+    whole("verbose", int(tuner.verbose), 0)
     if tuner.timeout is not None and not (isinstance(tuner.timeout, (int, float)) and tuner.timeout > 0):
         raise SettingError(f"timeout={tuner.timeout!r}: expected seconds > 0, or None for no limit.")
     if not (isinstance(tuner.validation_split, (int, float)) and 0 < tuner.validation_split < 1):
         raise SettingError(f"validation_split={tuner.validation_split!r}: expected a share between 0 and 1.")
+    if tuner.validation_split != _SHARE and (tuner.cv is not None or not is_split):
+        other = "cv" if tuner.cv is not None else "validation_data"
+        raise SettingError(
+            f"validation_split={tuner.validation_split} has no effect, because {other} says which rows judge: leave "
+            "one of them out."
+        )
     if tuner.refit not in (True, False, "train"):
         raise SettingError(f"refit={tuner.refit!r}: expected True, 'train' or False.")
     if tuner.refit == "train" and (tuner.cv is not None or tuner.n_seeds > 1):
@@ -74,14 +94,14 @@ def check(tuner: Any, kind: str) -> Settings:
         raise SettingError("resume=True needs the study_name of the study to go on with.")
     if tuner.study_name is not None and not (isinstance(tuner.study_name, str) and tuner.study_name.strip()):
         raise SettingError(f"study_name={tuner.study_name!r}: expected a text.")
-    absent = {
-        "patience": tuner.patience is not None,
-        "n_jobs": tuner.n_jobs not in (None, 1),
-        "callbacks": bool(tuner.callbacks),
-    }
-    for name, is_given in absent.items():
-        if is_given:
-            raise SettingError(f"{name}={getattr(tuner, name)!r} is not there yet: leave {name} out.")
+    if tuner.n_jobs not in (None, 1):
+        raise SettingError(f"n_jobs={tuner.n_jobs!r} is not there yet: leave n_jobs out.")
+    if tuner.patience is not None and whole("patience", tuner.patience, 1) >= tuner.epochs:
+        raise SettingError(
+            f"patience={tuner.patience} with epochs={tuner.epochs} ends no trial early: expected fewer epochs of "
+            "patience than epochs, or None."
+        )
+    _callbacks(tuner.callbacks)
     rules, all_of_them = _rules(tuner.optimizer)
     if all_of_them and tuner.n_trials < len(rules):
         raise SettingError(
@@ -96,6 +116,40 @@ def check(tuner: Any, kind: str) -> Settings:
         policies.check_sampler(tuner.sampler, searched),
         policies.check_pruner(tuner.pruner),
     )
+
+
+def check_own_loop(
+    optimizer: Any, given: Any, *, sampler: Any, pruner: Any, n_trials: Any, epochs: Any, batch_size: Any, steps: Any
+) -> Space:
+    """The space that trials of a loop of one's own search; raises as `check` does."""
+    for name, value in (("n_trials", n_trials), ("epochs", epochs), ("batch_size", batch_size), ("steps", steps)):
+        if value is not None or name in ("n_trials", "epochs"):
+            whole(name, value, 1)
+    rules, all_of_them = _rules(optimizer)
+    if all_of_them:
+        raise SettingError(
+            "optimizer='all' begins with a look at each optimizer, for which loops would have to wait for one another: "
+            "name those to choose from, optimizer=['adam', 'sgd']."
+        )
+    searched = _space(rules, given, n_trials, False)
+    policies.check_sampler(sampler, searched)
+    policies.check_pruner(pruner)
+    if (batch_size is None) != (steps is None):
+        raise SettingError(f"batch_size={batch_size!r} with steps={steps!r}: give both, or none of the two.")
+    if steps is None and (share := _share_of_training(searched)):
+        raise SettingError(
+            f"space={given!r} has {share!r}, which is a share of the training: give steps=epochs * ceil(n_rows / "
+            "batch_size), the number of updates, and batch_size."
+        )
+    return searched
+
+
+def _share_of_training(searched: Space) -> str | None:
+    """A schedule or hyper of the space that depends on the number of updates; None where nothing does."""
+    hypers = {parameter.hyper.name for parameter in searched.free.values()}
+    hypers |= {name for part in searched.parts.values() for name in part.fixed}
+    names = [name for part in searched.parts.values() for name in part.schedules if schedules.get(name).horizon]
+    return next(iter([*names, *({schedules.WARMUP.name} & hypers)]), None)
 
 
 def _space(rules: list[Rule], given: Any, n_trials: int, all_of_them: bool) -> Space:
@@ -122,9 +176,30 @@ def kept_options(model: Any) -> dict[str, Any]:
     return {name: value for name, value in kept.items() if value != defaults.get(name)}
 
 
-def _whole(name: str, value: Any, least: int) -> None:
+def whole(name: str, value: Any, least: int) -> int:
+    """The value, if it is a whole number of at least that; else raises SettingError."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
         raise SettingError(f"{name}={value!r}: expected a whole number of at least {least}.")
+    return int(value)
+
+
+def _present(tuner: Any) -> None:
+    from adamtune.plain import Absent  # it loads a backend, which a loop of one's own may not need
+
+    for name, value in tuner.get_params(deep=False).items():
+        if isinstance(value, Absent):
+            raise SettingError(f"{name} was {value.what}, which {value.why}: set_params({name}=...) before fit.")
+
+
+def _callbacks(given: Any) -> None:
+    for callback in given or ():
+        if hasattr(callback, "on_epoch_end"):
+            raise SettingError(
+                f"callbacks holds {callback!r}, a callback of Keras: trials are not trained by `model.fit`. Expected "
+                "functions callback(study, trial), called when a trial has ended; for early stopping write patience=5."
+            )
+        if not callable(callback):
+            raise SettingError(f"callbacks holds {callback!r}: expected functions callback(study, trial).")
 
 
 def _rules(optimizer: Any) -> tuple[list[Rule], bool]:

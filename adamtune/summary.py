@@ -370,14 +370,19 @@ def _lay_out(node: ast.expr, before: str = "", after: str = "", indent: int = 0)
 def _head(summary: Summary) -> Text:
     counts = summary.counts
     ends = [f"{counts[how]} {how}" for how in ("complete", "pruned", "diverged", "failed", "running") if counts[how]]
-    how = {"one_by_one": "one trial at a time", "looped": f"{summary.lanes} lanes in a loop"}
+    how = {
+        "one_by_one": "one trial at a time",
+        "looped": f"{summary.lanes} lanes in a loop",
+        "own_loop": "in loops of one's own",
+    }
     lanes = how.get(summary.strategy, f"{summary.lanes} lanes")
+    batches = f" at batch size {summary.batch_size}" if summary.batch_size else ""  # a loop of one's own may have none
+    device = f" on {summary.device}" if summary.device else ""
     took = f" in {summary.seconds:.0f} s" if summary.seconds is not None else ""
     lines = [
         f"{summary.task}; {summary.optimizer} by {summary.objective} ({summary.direction})",
         f"{counts['finished']} trials{took}: {', '.join(ends) or 'none has ended'}",
-        f"{summary.epochs} epochs at batch size {summary.batch_size}, sampler {summary.sampler}, "
-        f"pruner {summary.pruner}, {lanes} on {summary.device}",
+        f"{summary.epochs} epochs{batches}, sampler {summary.sampler}, pruner {summary.pruner}, {lanes}{device}",
     ]
     text = Text(f"Study {printable(summary.name)}", style="bold")
     for line in lines:
@@ -449,9 +454,11 @@ def _verdict(summary: Summary) -> str:
         if not summary.best:
             return "No trial has trained to a finite loss."
         best = summary.best[0]
+        own = summary.strategy == "own_loop"
+        why = "the best of many trials is optimistic" if own else "the study was interrupted or is still running"
         return (
             f"Best so far: trial {best.trial}, {summary.objective} {number(best.value)} after {best.epochs} epochs. "
-            "Not confirmed: the study was interrupted or is still running."
+            f"Not confirmed: {why}."
         )
     winner = summary.winner
     score = f"{summary.objective} {number(winner.score)}"

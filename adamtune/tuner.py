@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -19,27 +20,33 @@ import numpy as np
 import optuna
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.metrics import accuracy_score, r2_score
+from sklearn.utils import ClassifierTags, RegressorTags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, check_random_state, validate_data
 
-from adamtune import optimizers, preparing, progress, summary
+from adamtune import optimizers, plots, preparing, progress, saving, summary
 from adamtune.config import OptimizerConfig
 from adamtune.engine.stream import Stream
 from adamtune.errors import SettingError, StudyError
-from adamtune.settings import check
+from adamtune.fit_tasks import CallbackSupportMixin, told
+from adamtune.settings import check, whole
 from adamtune.tasks import data as rows
-from adamtune.tasks import networks, outputs
+from adamtune.tasks import networks, outputs, tables
 from adamtune.tasks import task as tasks
+from adamtune.tasks.inputs import Named
 from adamtune.tuning import loop, records, refit, storage
 from adamtune.tuning import study as studies
 from adamtune.tuning.confirm import Confirmed, best, confirm, streams
 from adamtune.tuning.estimate import estimate
-from adamtune.tuning.run import Row, Run, baselines, default_label, open_study
+from adamtune.tuning.run import Row, Run, baselines, default_label, open_study, streams_of
 
 _COMPLETE = optuna.trial.TrialState.COMPLETE
+# X, y, sample_weight, validation_data and groups, as `fit` was given them.
+Given = tuple[Any, Any, Any, Any, Any]
+_MODELS = ("model", "model_")  # what may be a Keras model
 
 
-class AdamTuner(BaseEstimator):
+class AdamTuner(CallbackSupportMixin, BaseEstimator):
     """Tune the optimizer of a Keras model, then be that model, trained with the best config found.
 
     Parameters
@@ -67,14 +74,18 @@ class AdamTuner(BaseEstimator):
         The budget of one trial.
     loss : str or keras.losses.Loss, optional
         Default: the compiled model's, else the one that fits the task.
-    metric : str or keras.metrics.Metric, optional
-        What to judge by. Default: the validation loss.
+    metric : str, keras.metrics.Metric, scikit-learn scorer or callable, optional
+        What to judge by: a name of Keras or of `sklearn.metrics.get_scorer_names()`, such an object, a function
+        `(y_true, y_pred)` of tensors or one `(estimator, X, y)`. No metric takes sample weights into account. Default:
+        the validation loss, which does.
     direction : {"minimize", "maximize"}, optional
         Needed only for a metric whose direction is not known.
     patience : int, optional
-        Not there yet.
+        Epochs without a better value after which a trial ends early; it then counts as what it was at its best epoch,
+        and the winner is trained for as many epochs. Default: every trial trains all epochs and counts as what it is
+        at the end.
     class_weight : mapping or "balanced", optional
-        Weights by label, in training only.
+        Weights by label, in training only; not where a row may have several labels.
     validation_split : float, default=0.2
         Share of the rows that judge, stratified for labels; of the groups, where `fit` is given groups.
     cv : int, scikit-learn splitter or iterable of (train, valid), optional
@@ -100,7 +111,10 @@ class AdamTuner(BaseEstimator):
         Go on with the stored study of that name.
     refit : True, "train" or False, default=True
         True trains the winner on all rows; "train" replays the winning trial on its own rows; False keeps no model.
-    callbacks, n_jobs
+    callbacks : sequence of callable, default=()
+        Each is called as `callback(study, trial)` after a trial has ended, as in Optuna. `study.stop()` in it lets the
+        study end with the trials that train now.
+    n_jobs : None or 1
         Not there yet.
     random_state : int, RandomState or None, default=None
         Seed of everything: split, initial weights, order, masks, suggestions.
@@ -117,6 +131,8 @@ class AdamTuner(BaseEstimator):
         The winner's objective in its own direction: mean of the confirming passes, or the trial's value without them.
     best_spread_ : float
         Standard deviation of the winner over the confirming passes; NaN without them.
+    best_score_source_ : str
+        How the score was obtained, in a sentence.
     best_trial_ : optuna.trial.FrozenTrial
     study_ : optuna.Study
     trials_ : pandas.DataFrame of shape (n_trials, ...)
@@ -130,7 +146,7 @@ class AdamTuner(BaseEstimator):
     history_ : dict of str to list of float
         The refit's losses per epoch.
     classes_ : ndarray of shape (n_classes,)
-        Labels, for classification.
+        Labels, for classification; the numbers of y's columns where a row may have several.
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (n_features_in_,)
         When X has names.
@@ -220,10 +236,15 @@ class AdamTuner(BaseEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, ...)
-            Finite numbers: a table, images.
+        X : array-like of shape (n_samples, ...), sparse matrix of shape (n_samples, n_features), or dict of these
+            Finite numbers: a table, images, sequences, token ids. With `model=None` also a pandas frame with columns of
+            text, categories or bools and with gaps: gaps among numbers are filled by the median, text becomes columns
+            of 0 and 1, dates and what names rows are left out. Medians and categories are learned from all rows of X,
+            also from those that judge, and used again by `predict`. A dict holds several inputs by the names that the
+            model gives them. A sparse matrix is made dense by the batch, an `np.memmap` is read by the batch.
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
-            Labels or targets.
+            Labels or targets. For a classifier columns of 0 and 1 (an array, a frame or a sparse matrix) are labels of
+            which a row may have any number.
         sample_weight : array-like of shape (n_samples,), optional
         validation_data : (X, y) or (X, y, sample_weight), optional
             Rows that judge, instead of a split.
@@ -241,23 +262,97 @@ class AdamTuner(BaseEstimator):
         KeyboardInterrupt
             On Ctrl-C, after everything finished is stored and `best_config_` (and what goes with it) is set.
         """
+        return self._fit((X, y, sample_weight, validation_data, groups), None, self.n_trials)
+
+    def continue_fit(self, n_trials: int) -> AdamTuner:
+        """Go on with the study that `fit` began, on the rows that it was given; then choose and train anew.
+
+        Parameters
+        ----------
+        n_trials : int
+            To be finished in addition to those that are.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        StudyError
+            When the rows are not here: they are never stored with an estimator.
+        """
+        given, study = self._known()
+        finished = len(study.get_trials(deepcopy=False, states=records.FINISHED))
+        return self._fit(given, study, finished + whole("n_trials", n_trials, 1))
+
+    def replay(self, trial: int | optuna.trial.FrozenTrial, pass_number: int = 0) -> tuple[Any, dict[str, list[float]]]:
+        """Train a trial of the study over again: the same rows in the same order from the same weights.
+
+        Parameters
+        ----------
+        trial : int or optuna.trial.FrozenTrial
+            Its number, or itself. A pruned one is trained as far as it came; one with patience up to its best epoch.
+        pass_number : int, default=0
+            Which pass of it, where `cv` or `n_seeds` make several.
+
+        Returns
+        -------
+        model : keras.Model
+            Compiled, and as it was at the end of that training.
+        history : dict of str to list of float
+            "loss" and "val_loss" after each epoch, and the metric; the last of the objective is what was stored, up to
+            rounding.
+
+        Raises
+        ------
+        StudyError
+            When the rows are not here, or there is no such trial or pass.
+        """
+        (X, y, sample_weight, validation_data, groups), study = self._known()
+        number = trial.number if isinstance(trial, optuna.trial.FrozenTrial) else trial
+        trials = study.get_trials(deepcopy=False)
+        if not (isinstance(number, (int, np.integer)) and 0 <= number < len(trials)):
+            raise StudyError(f"there is no trial {number!r} in study {study.study_name!r}, which has {len(trials)}.")
+        seed = records.read_stamp(study).seed
+        with networks.lean():
+            data = self._data(_kind_of(self), X, y, sample_weight, validation_data)
+            task, _ = preparing.make_task(self, X, y, groups, data, seed)
+            return refit.replay(task, streams_of(task, seed, self.n_seeds), trials[number], pass_number)
+
+    def _known(self) -> tuple[Given, optuna.Study]:
+        """What `fit` was given, and the study that it made."""
+        check_is_fitted(self, "trials_")
+        if not hasattr(self, "_given"):
+            raise StudyError(
+                "this estimator was loaded, and neither rows nor the connection to the database are stored with it. "
+                f"Write set_params(study_name={self.study_name_!r}, resume=True, n_trials=...) and fit(X, y)."
+            )
+        return self._given, self.study_
+
+    def _fit(self, given: Given, known: optuna.Study | None, n_trials: int) -> AdamTuner:
+        """Search until so many trials are finished, confirm and train; `known` is the study to go on with."""
         began = time.monotonic()
-        settings = check(self, _kind_of(self))
+        X, y, sample_weight, validation_data, groups = given
+        settings = check(self, _kind_of(self), is_split=validation_data is None)
         with contextlib.ExitStack() as cleanup:
             cleanup.enter_context(networks.lean())
-            database = storage.open_storage(storage.resolve_url(self.storage))
-            cleanup.callback(storage.close, database)
-            stored = self._stored(database)
-            seed = self._seed(stored)
+            weighted = {"metadata": {"sample_weight": sample_weight}} if sample_weight is not None else {}
+            fit_tasks = cleanup.enter_context(told(self, self._n_phases(), X=X, y=y, **weighted))
+            database = cleanup.enter_context(_database(self.storage, known))
+            stored = self._stored(database) if known is None else studies.find(database, known.study_name)
+            seed = self._seed(stored) if known is None else records.read_stamp(known).seed
             data = self._data(settings.kind, X, y, sample_weight, validation_data)
             task, model = preparing.make_task(self, X, y, groups, data, seed)
             run = preparing.make_run(self, settings, stored, seed, task, model)
             self._remember(run, model)
-            view = cleanup.enter_context(progress.open_view(self.verbose, run.task.objective, run.task.direction))
+            self._given = given
+            view = cleanup.enter_context(
+                progress.open_view(self.verbose, run.task.objective, run.task.direction, fit_tasks)
+            )
             study = open_study(run, database, self.study_name, stored, exact=self.resume)
             records.set_note(study, "loss", tasks.loss_code(run.task.loss))
-            self._announce(view, study, run)
-            self._search(view, study, run, began)
+            self._announce(view, study, run, n_trials)
+            self._search(view, study, run, n_trials, began)
             chances, found = self._choose(view, study, run)
             self._refit(view, run)
             self._compare(view, study, run, chances, found, began)
@@ -289,21 +384,35 @@ class AdamTuner(BaseEstimator):
         return int(check_random_state(given).randint(2**31 - 1))
 
     def _data(self, kind: str, X: Any, y: Any, sample_weight: Any, validation_data: tuple | None) -> rows.Data:
-        """The rows as a task takes them; learns the number of features and their names."""
+        """The rows as a task takes them; learns the number of features, their names and what makes them numbers."""
+        floatx = keras.config.floatx()
+        encoder, numbers = None, X
+        if self.model is None:
+            encoder, numbers, validation_data = tables.encoded(X, validation_data, floatx)
         data = rows.prepare(
-            X,
+            numbers,
             y,
             sample_weight,
             kind=kind,
             class_weight=self.class_weight,
             validation_data=validation_data,
-            floatx=keras.config.floatx(),
+            floatx=floatx,
             scale_targets=self.model is None,
         )
-        validate_data(self, X=X, skip_check_array=True)
+        for known in ("n_features_in_", "feature_names_in_"):
+            self.__dict__.pop(known, None)
+        if not isinstance(data.x, Named):  # several inputs have names of their own
+            validate_data(self, X=X, skip_check_array=True)
+        self._encoder = encoder
+        for sentence in encoder.dropped if encoder and not self.verbose else ():
+            warnings.warn(sentence, UserWarning, stacklevel=4)
         return data
 
-    def _announce(self, view: Any, study: optuna.Study, run: Run) -> None:
+    def _n_phases(self) -> int:
+        """How many phases a fit has at most: search, confirm, refit, and two for the comparison."""
+        return 1 + bool(self.confirm) + bool(self.refit) + 2 * bool(self.verbose and self.confirm)
+
+    def _announce(self, view: Any, study: optuna.Study, run: Run, n_trials: int) -> None:
         """Say what is about to happen and what it will take."""
         split = run.streams[0].split
         passes = f", {len(run.streams)} passes" if len(run.streams) > 1 else ""
@@ -312,25 +421,38 @@ class AdamTuner(BaseEstimator):
             f"{run.task.name}: {split.n_train} rows train, {len(split.valid)} judge by {run.task.objective}{passes}; "
             f"{run.plan}"
         )
+        for sentence in self._encoder.said if self._encoder else ():
+            view.say(sentence)
         if run.space.options:
             view.say(f"Every trial has {', '.join(f'{name}={value}' for name, value in run.space.options.items())}")
         if self.verbose:
-            view.say(estimate(run, self.n_trials, self.confirm))
+            view.say(estimate(run, n_trials, self.confirm))
 
-    def _search(self, view: Any, study: optuna.Study, run: Run, began: float) -> None:
+    def _search(self, view: Any, study: optuna.Study, run: Run, n_trials: int, began: float) -> None:
         """Run the study. However it ends, what is best so far is set."""
         finished = sum(trial.state in records.FINISHED for trial in study.get_trials(deepcopy=False))
-        view.begin("study", self.n_trials, done=finished)
-        budget = loop.Budget(trials=self.n_trials, seconds=_left(self.timeout, began))
+        view.begin("study", n_trials, done=finished)
+        budget = loop.Budget(trials=n_trials, seconds=_left(self.timeout, began))
         try:
             with contextlib.closing(run.search(study, budget)) as events:
                 for event in events:
-                    view.event(event)
+                    stops = view.event(event)
+                    if isinstance(event, loop.TrialEnded):
+                        self._call_back(study, event.number)
+                    if stops:
+                        break
         finally:
             self.n_programs_, self.plan_ = run.programs.n_programs, run.plan
             self.study_, self.trials_ = study, records.table(study)
             for trial in records.ranked(study)[:1]:
                 self._take(trial, run, records.value_of(trial), float("nan"))
+                self.best_score_source_ = _source(run, trial, len(self.trials_))
+
+    def _call_back(self, study: optuna.Study, number: int) -> None:
+        """Tell the callbacks of a trial that has ended; they may call `study.stop()`."""
+        for callback in self.callbacks or ():
+            with loop.may_be_stopped(study):
+                callback(study, study.get_trials(deepcopy=False)[number])
 
     def _take(self, trial: optuna.trial.FrozenTrial, run: Run, score: float, spread: float) -> None:
         self.best_trial_ = trial
@@ -358,11 +480,12 @@ class AdamTuner(BaseEstimator):
             configs = [records.config_of(trial) for trial in top]
             beside = [default for default in run.space.defaults() if default not in configs]
             confirmed: list[Confirmed] = []
-            for done in confirm(run.task, run.programs, configs + beside, chances):
+            for done in confirm(run.task, run.programs, configs + beside, chances, self.patience):
                 confirmed = done
                 view.advance()
             winner = best(confirmed[: len(top)], run.task.direction)
             self._take(top[winner], run, confirmed[winner].mean, confirmed[winner].spread)
+            self.best_score_source_ = _confirmed_source(run, len(chances))
             found = [(f"trial {t.number}", t.number, c) for t, c in zip(top, confirmed, strict=False)]
             found += [(default_label(c.config.rule), None, c) for c in confirmed[len(top) :]]
         records.write_comparison(study, [_line(row) for row in found], run.task.direction)
@@ -386,8 +509,8 @@ class AdamTuner(BaseEstimator):
             for event in events:
                 if isinstance(event, list):
                     records.write_comparison(study, [_line(row) for row in found + event], run.task.direction)
-                else:
-                    view.event(event)
+                elif view.event(event):
+                    break
 
     def _warn(self, study: optuna.Study, run: Run) -> None:
         """Say, and store, what takes from the trust in the winner."""
@@ -407,9 +530,11 @@ class AdamTuner(BaseEstimator):
             return
         view.begin("training the winner", 1, unit="models")
         if self.refit == "train":
-            trained = refit.replay(run.task, run.streams[0], self.best_trial_, self.best_config_)
+            trained = refit.replay(run.task, run.streams, self.best_trial_)
         else:
-            trained = refit.train_on_all(run.task, run.streams[0], self.best_config_)
+            counted = [records.counted(self.best_trial_, self.epochs, number) for number in range(len(run.streams))]
+            epochs = self.epochs if self.patience is None else max(1, round(sum(counted) / len(counted)))
+            trained = refit.train_on_all(run.task, run.streams[0], self.best_config_, epochs)
         self.model_, self.history_ = trained
         view.advance()
 
@@ -418,7 +543,7 @@ class AdamTuner(BaseEstimator):
         data = run.task.data
         self.kind_ = data.kind
         self.plan_ = run.plan
-        self._dtype = data.x.dtype.name
+        self._dtypes = data.x.dtypes
         self._meaning = outputs.Meaning.of(run.task, model)
         for gone in ("classes_", "model_", "history_", "best_config_", "best_trial_", "best_score_", "best_spread_"):
             self.__dict__.pop(gone, None)
@@ -435,8 +560,10 @@ class AdamTuner(BaseEstimator):
         Returns
         -------
         ndarray of shape (n_samples,) or (n_samples, n_targets)
+            Where a row may have several labels, 0 and 1 in the type of the y of `fit`.
         """
-        return self._meaning.predictions(self._outputs(X))
+        said = self._outputs(X)
+        return self._meaning.predictions(said)
 
     def _is_classifier(self) -> bool:
         if hasattr(self, "kind_"):
@@ -447,6 +574,8 @@ class AdamTuner(BaseEstimator):
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probability of each label for each row, in the order of `classes_`.
 
+        A row adds up to 1, unless it may have several labels.
+
         Parameters
         ----------
         X : array-like of shape (n_samples, ...)
@@ -455,7 +584,8 @@ class AdamTuner(BaseEstimator):
         -------
         ndarray of shape (n_samples, n_classes)
         """
-        return self._meaning.probabilities(self._outputs(X))
+        said = self._outputs(X)
+        return self._meaning.probabilities(said)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Accuracy of a classifier, R² of a regressor.
@@ -473,50 +603,116 @@ class AdamTuner(BaseEstimator):
         measure = r2_score if self._is_classifier() is False else accuracy_score
         return float(measure(y, self.predict(X), sample_weight=sample_weight))
 
+    def plot(self, kind: str = "history", *, backend: str = "plotly") -> Any:
+        """A figure of the study; `adamtune.plots` has the same of any stored one, with more to choose.
+
+        Parameters
+        ----------
+        kind : {"history", "contour", "importance", "curves"}
+            Values in the order of trials; where two hypers are good; what mattered; the objective by epoch.
+        backend : {"plotly", "matplotlib"}
+            Both are in `adamtune[report]`.
+
+        Returns
+        -------
+        plotly.graph_objects.Figure or matplotlib.figure.Figure
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        SettingError
+            For an unknown kind, or a backend that is not installed.
+        StudyError
+            When the study holds nothing to draw, or is not here: a pickle does not hold it.
+        """
+        check_is_fitted(self, ["study_", "study_name_"], all_or_any=any)
+        if not hasattr(self, "study_"):
+            raise StudyError(
+                f"a pickled tuner does not hold its study {self.study_name_!r}. If it was stored, open it with "
+                "study = optuna.load_study(study_name=tuner.study_name_, storage=...) and draw it with "
+                f"adamtune.plots.draw(study, {kind!r}, backend={backend!r})."
+            )
+        return plots.draw(self.study_, kind, backend=backend)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the estimator into one file of data, for `adamtune.load`; a file that is there is replaced.
+
+        What is no data is not in it: of parameters that are functions or objects (a `model(X, y)`, a sampler) `fit`
+        says after loading that they are missing, and passwords are masked. Of `study_` the name is kept, `study_name_`.
+
+        Parameters
+        ----------
+        path : str or path
+
+        Raises
+        ------
+        StorageError
+            When the file cannot be written, or what `fit` learned is no data.
+        ModelError
+            When Keras cannot save the model, or would not load it again.
+        """
+        saving.write(path, self, _SAVED)
+
     def _outputs(self, X: Any) -> np.ndarray:
         check_is_fitted(self, "best_config_")
         if not hasattr(self, "model_"):
             raise StudyError("there is no trained model: fit was called with refit=False or was interrupted.")
-        x = rows.check_inputs(X, keras.config.floatx(), self._dtype)
-        validate_data(self, X=X, skip_check_array=True, reset=False)
+        floatx = keras.config.floatx()
+        if self._encoder is not None:  # a frame has to have its columns before they can be read
+            validate_data(self, X=X, skip_check_array=True, reset=False)
+            return outputs.of_model(
+                self.model_, rows.check_inputs(self._encoder.transform(X, floatx), floatx, self._dtypes)
+            )
+        x = rows.check_inputs(X, floatx, self._dtypes)
+        if not isinstance(x, Named):
+            validate_data(self, X=X, skip_check_array=True, reset=False)
         return outputs.of_model(self.model_, x)
 
-    def __repr__(self, N_CHAR_MAX: int = 700) -> str:
-        return super(AdamTuner, self._without_password()).__repr__(N_CHAR_MAX)
+    @property
+    def storage(self) -> Any:
+        """As it was given; its password is not shown and not pickled."""
+        return self.__dict__["storage"]
 
-    def _html_repr(self) -> str:
-        return super(AdamTuner, self._without_password())._html_repr()
-
-    def _without_password(self) -> AdamTuner:
-        """The same estimator as it may be shown."""
-        shown = object.__new__(type(self))
-        shown.__dict__.update(self.__dict__)
-        if isinstance(self.storage, str):
-            shown.storage = storage.redact(self.storage)
-        return shown
+    @storage.setter
+    def storage(self, given: Any) -> None:
+        self.__dict__["storage"] = storage.Discreet.of(given)
 
     def __getstate__(self) -> dict[str, Any]:
-        state = dict(super(AdamTuner, self._without_password()).__getstate__())
+        state = dict(super().__getstate__())
+        state.pop("_given", None)
         # A study holds a live connection and its URL; the table of trials and the name stay.
         study = state.pop("study_", None)
         if study is not None:
             state["study_name_"] = study.study_name
-        if "model_" in state:
-            state["model_"] = networks.to_bytes(state["model_"])
-        return state
+        # Keras' own way to pickle a model is to load whatever code the file names.
+        return state | {
+            name: networks.to_bytes(model) for name in _MODELS if isinstance(model := state.get(name), keras.Model)
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        if isinstance(state.get("model_"), bytes):
+        stored = {name: state[name] for name in _MODELS if isinstance(state.get(name), bytes)}
+        if stored:
             optimizers.register()
-            state = state | {"model_": networks.from_bytes(state["model_"])}
-        super().__setstate__(state)
+        super().__setstate__(
+            state | {name: networks.from_bytes(content, trains=name == "model") for name, content in stored.items()}
+        )
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.non_deterministic = self.random_state is None
         tags.target_tags.required = True
         tags.input_tags.three_d_array = True
+        tags.input_tags.sparse = True
         tags.target_tags.multi_output = _kind_of(self) != "classification"
+        kind = getattr(self, "kind_", _kind_of(self))
+        # "auto" may turn out to be either, and says which once it has seen targets.
+        if kind != "auto":
+            tags.estimator_type = "regressor" if kind == "regression" else "classifier"
+        if tags.estimator_type != "regressor":
+            tags.classifier_tags = ClassifierTags(multi_label=True)
+        if tags.estimator_type != "classifier":
+            tags.regressor_tags = RegressorTags()
         return tags
 
 
@@ -525,12 +721,36 @@ class AdamTunerClassifier(ClassifierMixin, AdamTuner):
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.classifier_tags.multi_label = False
+        tags.classifier_tags.multi_label = True
         return tags
 
 
 class AdamTunerRegressor(RegressorMixin, AdamTuner):
     """AdamTuner for numbers: `task` is "regression" whatever y looks like. See `AdamTuner`."""
+
+
+_SAVED = (AdamTuner, AdamTunerClassifier, AdamTunerRegressor)
+
+
+def load(path: str | os.PathLike[str]) -> AdamTuner:
+    """The estimator that `save` wrote into a file. Its predictions are the same; no code from the file is run.
+
+    Parameters
+    ----------
+    path : str or path
+
+    Returns
+    -------
+    AdamTuner, AdamTunerClassifier or AdamTunerRegressor
+
+    Raises
+    ------
+    StorageError
+        When there is no such file, or it is damaged, or foreign, or of a newer adamtune.
+    ModelError
+        When Keras does not know what the model is made of: a class or function of one's own, not imported yet.
+    """
+    return saving.read(path, _SAVED)
 
 
 # ----------------------------------------------------------------------------------------------- preparing
@@ -545,6 +765,36 @@ def _kind_of(tuner: AdamTuner) -> str:
 def _line(row: Row) -> tuple[str, int | None, OptimizerConfig, float, float]:
     label, number, confirmed = row
     return label, number, confirmed.config, confirmed.mean, confirmed.spread
+
+
+def _source(run: Run, trial: optuna.trial.FrozenTrial, n_trials: int) -> str:
+    """How a score that nothing confirms was obtained."""
+    mean = f"mean {run.task.objective} over {len(run.streams)} passes" if len(run.streams) > 1 else run.task.objective
+    how = "at its best epoch" if run.stamp.patience is not None else f"after {trial.last_step} epochs"
+    return f"{mean} of trial {trial.number} {how}: the best of {n_trials}, and so optimistic"
+
+
+def _confirmed_source(run: Run, n_passes: int) -> str:
+    """How the score of a confirmed winner was obtained."""
+    rows = "drawn anew" if run.streams[0].split.drawn else "the same as in the study, and so optimistic"
+    return (
+        f"mean {run.task.objective} of {n_passes} trainings beside the study, with weights and order of their own; "
+        f"judging rows {rows}"
+    )
+
+
+@contextlib.contextmanager
+def _database(url: str | None, known: optuna.Study | None) -> Iterator[Any]:
+    """The storage at the URL, closed afterwards; that of a known study where only this process has it."""
+    resolved = storage.resolve_url(url)
+    if known is not None and resolved == "memory":
+        yield known._storage
+        return
+    database = storage.open_storage(resolved)
+    try:
+        yield database
+    finally:
+        storage.close(database)
 
 
 def _left(timeout: float | None, began: float) -> float | None:

@@ -1,4 +1,4 @@
-"""The same random_state gives the same study, bit for bit, in another process and on each backend."""
+"""The same random_state gives the same study and model, bit for bit, in another process and on each backend."""
 
 import importlib.util
 import json
@@ -11,15 +11,17 @@ import pytest
 PROGRAM = """
 from tests import small
 
-print(small.told(small.tuned(
-    optimizer=["adam", "nadam", "sgd"], n_trials=24, epochs=3, lanes=4, confirm=2,
+tuner = small.tuned(
+    optimizer=["adam", "nadam", "sgd"], n_trials=24, epochs=3, lanes=4, confirm=2, refit=True,
     space={"learning_rate": (1e-4, 1.0), "schedule": ["constant", "cosine"]},
-)))
+)
+print(small.told(tuner))
+print([array.tobytes().hex() for array in (*tuner.model_.get_weights(), tuner.predict_proba(small.X))])
 """
 
 
 @pytest.mark.parametrize("backend", [name for name in ("tensorflow", "jax") if importlib.util.find_spec(name)])
-def test_two_processes_make_the_same_study(backend):
+def test_two_processes_make_the_same_study_and_model(backend):
     # Another seed of Python's own hashes: the order of no set may decide anything.
     running = [
         subprocess.Popen(
@@ -35,7 +37,9 @@ def test_two_processes_make_the_same_study(backend):
     assert running[0].returncode == running[1].returncode == 0, error
     assert one == two
 
-    trials = json.loads(one)["trials"]
+    study, _, model = one.rpartition("\n[")
+    assert model.count(",") == 4  # two layers and the probabilities
+    trials = json.loads(study)["trials"]
     seats = [trial["attributes"]["lane"] for trial in trials]
     assert {trial["params"]["optimizer"] for trial in trials} == {"adam", "nadam", "sgd"}
     assert "PRUNED" in {trial["state"] for trial in trials}  # what is compared has all of it: pruning,

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import keras
 import numpy as np
 
 from adamtune.engine.program import JUDGED_AT_ONCE, Backend, Rows
@@ -41,15 +42,16 @@ class Feed:
 
     def training(self, order: np.ndarray) -> Iterator[Batches]:
         """The rows of an epoch in that order, in batches of the task's size."""
-        return self._batches(order, self._task.batch_size)
+        return self._batches(order, self._task.batch_size, self._singly)
 
     def judging(self, rows: np.ndarray) -> Iterator[Batches]:
-        """The rows that judge."""
-        return self._batches(rows, min(JUDGED_AT_ONCE, len(rows)))
+        """The rows that judge; batch by batch where what a network says of each of them is wanted."""
+        singly = self._singly or self._task.scorer is not None
+        return self._batches(rows, min(JUDGED_AT_ONCE, len(rows)), singly)
 
-    def _batches(self, order: np.ndarray, size: int) -> Iterator[Batches]:
+    def _batches(self, order: np.ndarray, size: int, singly: bool) -> Iterator[Batches]:
         for rows, index, counts in self._blocks(order, size):
-            if not self._singly:
+            if not singly:
                 yield rows, index, counts
                 continue
             ends = [*(size * np.arange(1, counts[0] + 1)), *([counts[0] * size + len(order) % size] * counts[1])]
@@ -77,8 +79,8 @@ class Feed:
         def part(array: np.ndarray | None) -> Any:
             return None if array is None else self._backend.place(array if index is None else array[index])
 
-        inputs = self._backend.place(x.array() if index is None else x.take(index))
-        return Rows(inputs, *(part(each) for each in self._targets))
+        inputs = x.array() if index is None else x.take(index)
+        return Rows(keras.tree.map_structure(self._backend.place, inputs), *(part(each) for each in self._targets))
 
 
 def first(batches: Iterator[Batches], n: int) -> Batches:

@@ -22,7 +22,7 @@ class Forward:
     def __init__(self, model: Any, task: Task) -> None:
         self.model = model
         self.loss = task.loss
-        self.metric = task.metric
+        self.metric = task.mean_metric
         self.weights = list(model.trainable_variables)
         others = model.non_trainable_variables
         self._is_seed = [variable.path.endswith("seed_generator_state") for variable in others]

@@ -81,7 +81,10 @@ class LaneEngine:
         """Compile both programs now; raises NotStackable when the model has an operation without a stacked form."""
         training, judging = self._pieces(1)
         self._program.backend.check(self._program.train, self._training(0, self._seeds(), *training))
-        self._program.backend.check(self._program.judge, (self._lanes[0], self._seeds(), *judging))
+        if self.task.scorer is None:
+            self._program.backend.check(self._program.judge, (self._lanes[0], self._seeds(), *judging))
+        else:
+            self._program.backend.check(self._program.outputs, (self._lanes[0], self._seeds(), *judging[:2]))
 
     def load(self, configs: Mapping[int, OptimizerConfig]) -> None:
         """Seat configs; each starts at the next tick from the stream's initial weights, with empty slots."""
@@ -107,14 +110,15 @@ class LaneEngine:
         with self._memory():
             # What is met for the first time, such as the short batch, is traced by one thread alone.
             each = self._pool.map(epoch, busy) if self._pool and self._has_ticked else map(epoch, busy)
-            numbers = dict(zip(busy, each, strict=True))
+            told = dict(zip(busy, each, strict=True))
         self._has_ticked = True
         self.clock += 1
         self._judged = []
         for lane in sorted(self._ages):
             self._ages[lane] += 1
             group, seat = divmod(self._places[lane], self._width)
-            self._judged.append(report(self.task, lane, self._ages[lane], *numbers[group][:, seat]))
+            train, val, said = (of_lanes[seat] for of_lanes in told[group])
+            self._judged.append(report(self.task, lane, self._ages[lane], train, val, self._metric(said)))
 
     def reports(self) -> list[Report]:
         """What each seated lane did in the last tick, in the order of lanes."""
@@ -151,8 +155,8 @@ class LaneEngine:
     def initial_loss(self) -> float:
         """The objective of the untrained model on the judging rows."""
         untrained = self._program.empty(self._untrained, self._width)
-        loss, metric = self._judge(untrained, self._seeds())[:, 0]
-        return report(self.task, 0, 0, 0.0, loss, metric).value
+        loss, said = (of_lanes[0] for of_lanes in self._judge(untrained, self._seeds()))
+        return report(self.task, 0, 0, 0.0, loss, self._metric(said)).value
 
     def weights(self, lane: int) -> list[np.ndarray]:
         """The lane's model weights, as they are judged, in the order of `model.weights` without generator states."""
@@ -172,13 +176,22 @@ class LaneEngine:
                 self._lanes[0], seeds, loss = self._program.train(*self._training(0, self._seeds(), *training))
                 _numbers(loss)
                 trained = time.perf_counter()
-                _numbers(self._program.judge(self._lanes[0], seeds, *judging))
+                told = keras.tree.map_structure(np.asarray, self._said(self._lanes[0], seeds, *judging))
                 judged = time.perf_counter()
         self._fresh[:] = True
         of_train = self.task.steps_per_epoch(self.stream.split.n_train) / training[2].sum()
         of_judge = -(-len(self.stream.split.valid) // JUDGED_AT_ONCE) / judging[2].sum()
         in_turn = -(-len(self._lanes) // self._threads)
-        return in_turn * (of_train * (trained - began) + of_judge * (judged - trained))
+        of_score = 0.0 if self.task.scorer is None else self.n_lanes * self._seconds_of_scoring(told[1][0])
+        return in_turn * (of_train * (trained - began) + of_judge * (judged - trained)) + of_score
+
+    def _seconds_of_scoring(self, outputs: np.ndarray) -> float:
+        """How long the scorer takes for a lane, by its outputs for some rows."""
+        said = np.resize(outputs, (len(self.stream.split.valid), outputs.shape[-1]))
+        self._metric(said)  # the first time may compile
+        began = time.perf_counter()
+        self._metric(said)
+        return time.perf_counter() - began
 
     def _open(self, n_lanes: int) -> None:
         """Make so many lanes, all of them empty."""
@@ -250,26 +263,45 @@ class LaneEngine:
         self._untrained = self._program.initial(Forward(model, self.task))
         self._initial = self._program.placed(self._untrained)
 
-    def _epoch(self, group: int, order: np.ndarray) -> np.ndarray:
-        """Train one epoch of these lanes; their training loss, validation loss and metric, (3, lanes)."""
+    def _epoch(self, group: int, order: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Train one epoch of these lanes; their training losses, and what `_judge` returns."""
         places, seeds, losses = self._of(group), self._seeds(), []
         for batches in self._feed.training(order):
             self._lanes[group], seeds, loss = self._program.train(*self._training(group, seeds, *batches))
             self._fresh[places] = False
             losses.append(loss)  # read when all is under way: reading waits for the device
         train_loss = np.sum([_numbers(loss) for loss in losses], axis=0) / len(order)
-        return np.vstack([train_loss, self._judge(self._lanes[group], seeds)])
+        return train_loss, *self._judge(self._lanes[group], seeds)
 
     def _training(self, group: int, seeds: Any, rows: Any, order: Any, counts: Any) -> tuple[Any, ...]:
         # Indexing by a range copies: a backend may still be reading when the next tick is prepared.
         places = self._of(group)
         return self._lanes[group], self._fresh[places], self._hypers[places], self._initial, seeds, rows, order, counts
 
-    def _judge(self, lanes: Any, seeds: Any) -> np.ndarray:
-        """Means over the judging rows of loss and metric, (2, lanes)."""
+    def _judge(self, lanes: Any, seeds: Any) -> tuple[np.ndarray, np.ndarray]:
+        """The mean loss over the judging rows, (lanes,), and that of the metric; or what each lane says of them.
+
+        What a scorer needs, (lanes, n_valid, width), is scored later, by one thread for all: metrics of Keras have
+        a state.
+        """
         valid = self.stream.split.valid
-        sums = [self._program.judge(lanes, seeds, *batches) for batches in self._feed.judging(valid)]
-        return np.sum([_numbers(each) for each in sums], axis=0) / len(valid)
+        told = [self._said(lanes, seeds, *batches) for batches in self._feed.judging(valid)]
+        if self.task.scorer is None:
+            loss, metric = np.sum([_numbers(each) for each in told], axis=0) / len(valid)
+            return loss, metric
+        losses, outputs = zip(*told, strict=True)
+        loss = np.sum([_numbers(each) for each in losses], axis=0) / len(valid)
+        return loss, np.concatenate([np.asarray(each) for each in outputs], axis=1)
+
+    def _said(self, lanes: Any, seeds: Any, rows: Any, order: Any, counts: Any) -> Any:
+        """Of some judging rows: sums of loss and metric, (2, lanes); or sums of loss and outputs, for a scorer."""
+        if self.task.scorer is None:
+            return self._program.judge(lanes, seeds, rows, order, counts)
+        return self._program.outputs(lanes, seeds, rows, order)
+
+    def _metric(self, said: Any) -> float:
+        """A lane's metric, by what `_judge` says of it."""
+        return said if self.task.scorer is None else self.task.scorer(self.stream.split.valid, said)
 
     def _seeds(self) -> tuple[Any, ...]:
         generators = self._program.forward.seeds

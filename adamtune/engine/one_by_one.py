@@ -87,8 +87,9 @@ class OneByOne:
             validation_batch_size=judging["batch_size"],
         ).history
         self._age += 1
-        metric = history[f"val_{self.task.metric.name}"][-1] if self.task.metric is not None else 0.0
-        self._judged = [report(self.task, 0, self._age, history["loss"][-1], history["val_loss"][-1], metric)]
+        last = {name: values[-1] for name, values in history.items()}
+        metric = self._metric(judging, last, "val_")
+        self._judged = [report(self.task, 0, self._age, last["loss"], last["val_loss"], metric)]
 
     def reports(self) -> list[Report]:
         """What the seated trial did in the last tick."""
@@ -114,8 +115,20 @@ class OneByOne:
         self._model.compile(loss=self.task.loss, metrics=self.task.metrics)
         judging = fit_arguments(self.task, self.stream.split.valid, self._y, self._valid_weight)
         judged = self._model.evaluate(**judging, verbose=0, return_dict=True)
-        metric = judged[self.task.metric.name] if self.task.metric is not None else 0.0
-        return report(self.task, 0, 0, 0.0, judged["loss"], metric).value
+        return report(self.task, 0, 0, 0.0, judged["loss"], self._metric(judging, judged)).value
+
+    def _metric(self, judging: dict[str, Any], judged: Mapping[str, float], prefix: str = "") -> float:
+        """The task's metric: what Keras computed beside the loss, or the score of what the model says."""
+        if self.task.metric is None:
+            return 0.0
+        if self.task.scorer is None:
+            return judged[prefix + self.task.metric.name]
+        averaged = optimizers.AveragedWeights()
+        averaged.set_model(self._model)
+        averaged.on_test_begin()
+        said = self._model.predict(judging["x"], batch_size=judging["batch_size"], verbose=0)
+        averaged.on_test_end()
+        return self.task.scorer(self.stream.split.valid, said)
 
     def weights(self, lane: int) -> list[np.ndarray]:
         """The model's weights, as they are judged, without seed-generator states."""
@@ -143,7 +156,7 @@ class Batches(keras.utils.PyDataset):
     def __len__(self) -> int:
         return -(-len(self._index) // self._task.batch_size)
 
-    def __getitem__(self, number: int) -> tuple[np.ndarray, ...]:
+    def __getitem__(self, number: int) -> tuple[Any, ...]:
         size = self._task.batch_size
         index = self._index[number * size : (number + 1) * size]
         rows = (self._task.data.x.take(index), self._y[index])

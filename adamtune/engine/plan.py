@@ -132,7 +132,7 @@ def plan(
     memory = _memory(where)
     bytes_a_lane = max(lane_bytes(task, model, rule) for rule in rules)
     fits = task.data.x.nbytes <= _ROWS_SHARE * memory
-    rows = None if fits else max(task.batch_size, _BLOCK_BYTES // max(1, task.data.x.nbytes // len(task.data.x)))
+    rows = None if fits else max(task.batch_size, _BLOCK_BYTES // max(1, task.data.x.row_nbytes))
     reason = why_not_lanes(model, options or {}) if backend in BACKENDS else f"the {backend} backend has no lanes"
     looped = "" if reason else why_looped(model, where)
     turns = len(rules) * n_passes

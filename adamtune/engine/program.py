@@ -175,6 +175,8 @@ class Program:
 
     Notes
     -----
+    Judging is by `judge`, or by `outputs` for metrics that are no mean over rows; what is not used is not compiled.
+
     `train` and `judge` take rows that lie on the device and an order of them. They go through the order in whole
     batches and then, at most once, in the short batch that is left: a second static shape in the same program, never
     padding. How many batches they take is data, so a part of the rows, one block of many, compiles nothing.
@@ -192,6 +194,7 @@ class Program:
         self.n_compiled = 0
         self.train = backend.compiled(self._train, donates=True)
         self.judge = backend.compiled(self._judge)
+        self.outputs = backend.compiled(self._outputs)
 
     def initial(self, forward: Forward) -> Lanes:
         """What one lane of that model holds before its first step, without the lane axis, as numpy arrays."""
@@ -275,7 +278,7 @@ class Program:
 
     def _gradients(self, lanes: Lanes, seeds: tuple[Any, ...], rows: Rows, index: Any) -> tuple[Any, ...]:
         """Of a batch: each lane's loss, the new state and seeds, and the gradients of all weights."""
-        x, y = self.backend.rows(rows.x, index), self.backend.rows(rows.y, index)
+        x, y = self._taken(rows.x, index), self.backend.rows(rows.y, index)
         weight = None if rows.train_weight is None else self.backend.rows(rows.train_weight, index)
 
         def lane(slices: Any) -> Any:
@@ -291,6 +294,10 @@ class Program:
         )
         # Every lane drew the same numbers: the first one's generators stand for all.
         return ops.cast(loss, self.dtype), state, tuple(value[0] for value in after), gradients
+
+    def _taken(self, x: Any, index: Any) -> Any:
+        """Those rows of the inputs, of each where they have names."""
+        return keras.tree.map_structure(lambda part: self.backend.rows(part, index), x)
 
     def _update(
         self,
@@ -376,22 +383,25 @@ class Program:
 
         def sums(_: Any, start: Any, size: int) -> Any:
             index = ops.slice(order, [start], [size])
-            x, y = self.backend.rows(rows.x, index), self.backend.rows(rows.y, index)
-            weight = None if rows.valid_weight is None else self.backend.rows(rows.valid_weight, index)
-
-            def lane(slices: Any) -> Any:
-                weights, state = slices
-                return self.forward(weights, state, seeds, x, y, weight, training=False)[:2]
-
-            held = (self.judged(lanes), lanes.state)
-            loss, outputs = (
-                self.backend.stacked(lane, held) if self.strategy == "stacked" else _as_lane(lane(_only(held)))
-            )
-            return size * ops.stack([ops.cast(loss, self.dtype), self._metric(y, outputs)])
+            loss, outputs = self._outputs(lanes, seeds, rows, index)
+            return ops.stack([loss, size * self._metric(self.backend.rows(rows.y, index), outputs)])
 
         totals = ops.zeros((2, lanes.calls.shape[0]), self.dtype)
         size = min(JUDGED_AT_ONCE, order.shape[0])
         return _in_batches(self.backend, sums, lambda _, totals, found: totals + found, totals, order, counts, size)
+
+    def _outputs(self, lanes: Lanes, seeds: tuple[Any, ...], rows: Rows, index: Any) -> tuple[Any, Any]:
+        """Of these rows: each lane's sum of losses, (lanes,), and its outputs, (lanes, rows, width)."""
+        x, y = self._taken(rows.x, index), self.backend.rows(rows.y, index)
+        weight = None if rows.valid_weight is None else self.backend.rows(rows.valid_weight, index)
+
+        def lane(slices: Any) -> Any:
+            weights, state = slices
+            return self.forward(weights, state, seeds, x, y, weight, training=False)[:2]
+
+        held = (self.judged(lanes), lanes.state)
+        loss, outputs = self.backend.stacked(lane, held) if self.strategy == "stacked" else _as_lane(lane(_only(held)))
+        return index.shape[0] * ops.cast(loss, self.dtype), outputs
 
     def judged(self, lanes: Lanes) -> tuple[Any, ...]:
         """The weights to judge and to keep: those that are trained, or what the rule has averaged."""

@@ -69,7 +69,8 @@ def key_of(task: Task, model: Any, split: Split, structure: Structure, plan: Pla
         return None
     names = {layer.name: number for number, layer in enumerate(layers)}
     try:
-        described = [_plain(keras.saving.serialize_keras_object(e), names) for e in (model, task.loss, task.metric)]
+        things = (model, task.loss, task.mean_metric)
+        described = [_plain(keras.saving.serialize_keras_object(thing), names) for thing in things]
     except Exception:  # a model need not describe itself, and then it is taken for no other
         return None
     x, y, weight = task.data.x, task.data.y, task.data.weight
@@ -77,7 +78,9 @@ def key_of(task: Task, model: Any, split: Split, structure: Structure, plan: Pla
         json.dumps(described, sort_keys=True),
         tuple((tuple(each.shape), str(each.dtype), each.trainable) for each in model.weights),
         getattr(task.loss, "dtype", None),
-        (x.shape, str(x.dtype), y.shape, str(y.dtype), weight is None, task.data.class_weight is None),
+        # Keras knows inputs by the names of layers.
+        tuple((name, names.get(name), part.shape, str(part.dtype)) for name, part in x.parts.items()),
+        (y.shape, str(y.dtype), weight is None, task.data.class_weight is None),
         (split.n_train, len(split.valid), task.batch_size),
         (structure, plan.strategy, plan.lanes, plan.width, plan.rows_at_once),
         (keras.backend.backend(), keras.config.floatx(), keras.config.epsilon()),

@@ -55,12 +55,12 @@ class Report:
     epoch : int
         The trial's own age in this program: epochs it has trained, from 1.
     value : float
-        The objective; not finite when it diverged.
+        The objective; not finite when it diverged, or when its metric has no value.
     status : LaneStatus
     train_loss, val_loss : float
         Means over the rows, as `model.fit` reports them.
     metric : float or None
-        The task's metric over the judging rows.
+        The task's metric over the judging rows; NaN where a `Scorer` has no value for such outputs.
     """
 
     lane: int
@@ -73,7 +73,7 @@ class Report:
 
 
 def report(task: Task, lane: int, epoch: int, train: float, val: float, metric: float) -> Report:
-    """A Report; a loss that is not finite is a status, not an exception."""
+    """A Report; a loss or an objective that is not finite is a status, not an exception."""
     value = val if task.objective == "val_loss" else metric
     finite = bool(np.isfinite([train, val, value]).all())
     return Report(

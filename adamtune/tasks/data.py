@@ -1,12 +1,14 @@
 """Rows and targets, checked and encoded once, before any trial.
 
 `prepare` turns what a user has into arrays a program can hold on its device: numbers without NaN, labels as whole
-numbers 0 .. k-1 or targets as floats, one weight a row where weights are given. The rows of X are left where they lie,
-see `inputs`; rows given as `validation_data` come behind them and always judge. Which others judge is said in `splits`.
+numbers 0 .. k-1 (where a row has several, as columns of 0 and 1) or targets as floats, one weight a row where weights
+are given. The rows of X are left where they lie, see `inputs`; rows given as `validation_data` come behind them and
+always judge. Which others judge is said in `splits`.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,10 +16,12 @@ from typing import Any
 import numpy as np
 
 from adamtune.errors import DataError
-from adamtune.tasks.inputs import Inputs, inputs, stack
+from adamtune.tasks.inputs import Inputs, Named, inputs, of_parts, stack
 
 # An integer target with more distinct values than this may be meant as numbers: then the user has to say which it is.
 _MANY_LABELS, _MANY_LABELS_SHARE = 20, 0.05
+# What to do with rows such as ["rock", "jazz"].
+_LISTS = " Lists of labels become columns of 0 and 1 by sklearn.preprocessing.MultiLabelBinarizer."
 
 
 @dataclass(frozen=True)
@@ -26,35 +30,43 @@ class Data:
 
     Parameters
     ----------
-    kind : {"binary", "multiclass", "regression"}
-    x : Inputs of shape (n, ...)
+    kind : {"binary", "multiclass", "multilabel", "regression"}
+    x : Inputs of shape (n, ...), or Named
         Floats, or whole numbers as they came (images may stay uint8).
     y : ndarray of shape (n,) or (n, k)
-        int32 labels, or float targets.
+        int32 labels, int32 0 and 1 for k labels of which a row has any number, or float targets.
     weight : ndarray of shape (n,) or None
         Sample weights.
     class_weight : ndarray of shape (n_classes,) or None
         Factor on the weight of a training row, by label.
     classes : ndarray or None
-        The labels as the user wrote them, sorted.
+        The labels as the user wrote them, sorted; the numbers of the columns for several a row.
     n_given : int
         How many rows `fit` was given; those behind come from `validation_data`.
     target_scale : (mean, deviation) or None
         When the targets were standardised: `y * deviation + mean` are the user's numbers.
+    label_type : str or None
+        The type of the user's 0 and 1, for several labels a row.
     """
 
     kind: str
-    x: Inputs
+    x: Inputs | Named
     y: np.ndarray
     weight: np.ndarray | None
     class_weight: np.ndarray | None
     classes: np.ndarray | None
     n_given: int
     target_scale: tuple[np.ndarray, np.ndarray] | None = None
+    label_type: str | None = None
+
+    @property
+    def one_label(self) -> bool:
+        """Whether each row has one label of several."""
+        return self.kind in ("binary", "multiclass")
 
     @property
     def n_outputs(self) -> int:
-        """Width of a network's last layer: 1 for two classes, k for more, the number of targets for regression."""
+        """Width of a network's last layer: 1 for two classes, else k for k classes, labels or targets."""
         if self.kind == "multiclass":
             assert self.classes is not None
             return len(self.classes)
@@ -85,14 +97,15 @@ def prepare(
     Parameters
     ----------
     X : array-like of shape (n, ...)
-        Finite numbers: a table (n, d), images (n, h, w) or (n, h, w, channels), ... An `np.memmap` stays on disk.
+        Finite numbers: a table (n, d), images (n, h, w) or (n, h, w, channels), ... An `np.memmap` stays on disk, a
+        scipy sparse matrix stays sparse. A dict holds several inputs of a model by name.
     y : array-like of shape (n,) or (n, k)
-        Labels, or numbers.
+        Labels, or numbers. Columns of 0 and 1, which may be sparse, are k labels of which a row has any number.
     sample_weight : array-like of shape (n,), optional
         Non-negative weights.
     kind : {"auto", "classification", "regression"}
     class_weight : mapping or "balanced", optional
-        Weight by label; "balanced" is n / (n_classes * count), as in scikit-learn.
+        Weight by label; "balanced" is n / (n_classes * count), as in scikit-learn. Not for several labels a row.
     validation_data : (X, y) or (X, y, sample_weight), optional
         Rows that judge instead of a split.
     scale_targets : bool
@@ -112,7 +125,7 @@ def prepare(
     kind, encoded, classes = _targets(target, kind, target_type)
     n_given = len(x)
     if validation_data is not None:
-        x, encoded, weight = _append(x, encoded, weight, classes, validation_data, floatx, target_type)
+        x, encoded, weight = _append(x, encoded, weight, kind, classes, validation_data, floatx, target_type)
     scale = None
     if scale_targets and kind == "regression":
         deviation = encoded[:n_given].std(axis=0)
@@ -127,13 +140,28 @@ def prepare(
         classes,
         n_given,
         scale,
+        target.dtype.name if kind == "multilabel" else None,
     )
 
 
-def check_inputs(X: Any, floatx: str = "float32", dtype: Any = None) -> Inputs:
-    """Inputs for `predict`: the same checks as for `fit`; of `dtype`, that of the rows of `fit`, where it is given."""
+def check_inputs(X: Any, floatx: str = "float32", dtypes: Mapping[str, str] | None = None) -> Inputs | Named:
+    """Inputs for `predict`: the same checks as for `fit`.
+
+    Parameters
+    ----------
+    dtypes : mapping of str to str, optional
+        By name the types of the rows of `fit`, which these take too, see `Inputs.dtypes`.
+    """
     x = inputs(X, "X", floatx)
-    return x if dtype is None else replace(x, dtype=np.dtype(dtype))
+    if dtypes is None:
+        return x
+    if x.parts.keys() != dtypes.keys():
+        raise DataError(f"X is {_called(x.parts)}, but fit was given {_called(dtypes)}: expected the same.")
+    return of_parts({name: replace(part, dtype=np.dtype(dtypes[name])) for name, part in x.parts.items()})
+
+
+def _called(names: Mapping[str, Any]) -> str:
+    return "one array" if "" in names else f"a dict of {', '.join(names)}"
 
 
 def _column(y: Any, name: str) -> np.ndarray:
@@ -142,19 +170,17 @@ def _column(y: Any, name: str) -> np.ndarray:
             f"{name} is None, expected labels or targets: the estimator requires y to be passed, but the target y is "
             "None."
         )
-    if hasattr(y, "toarray"):
-        raise DataError(f"{name} is a sparse matrix, expected a dense array: pass {name}.toarray().")
     try:
-        target = np.asarray(y)
+        target = np.asarray(y.toarray() if hasattr(y, "toarray") else y)  # labels by the column may come sparse
     except ValueError as error:
-        raise DataError(f"{name} cannot be made an array: {error}. Expected one label or target a row.") from None
+        raise DataError(
+            f"{name} cannot be made an array: {error}. Expected one label or target a row.{_LISTS}"
+        ) from None
     if target.dtype == object:
         target = _plain(target, name)
     if target.dtype.kind in "cMmV":
         raise DataError(f"{name} has dtype {target.dtype}, expected labels or real numbers.")
     if target.ndim == 2 and target.shape[1] == 1:
-        import warnings
-
         from sklearn.exceptions import DataConversionWarning
 
         warnings.warn(
@@ -176,6 +202,8 @@ def _plain(target: np.ndarray, name: str) -> np.ndarray:
     missing = int(pandas.isna(target).sum())
     if missing:
         raise DataError(f"Input {name} contains NaN: {missing} row(s) hold no value. Drop those rows.")
+    if any(isinstance(each, (set, frozenset, list, tuple)) for each in target.flat):
+        raise DataError(f"{name} holds lists or sets, expected one label or target a row.{_LISTS}")
     try:
         plain = np.array(target.tolist())
     except ValueError as error:
@@ -183,7 +211,7 @@ def _plain(target: np.ndarray, name: str) -> np.ndarray:
     return plain if plain.dtype.kind in "biufcMm" and plain.shape == target.shape else target
 
 
-def _same_length(x: Inputs, y: np.ndarray, x_name: str, y_name: str) -> None:
+def _same_length(x: Inputs | Named, y: np.ndarray, x_name: str, y_name: str) -> None:
     if len(x) != len(y):
         raise DataError(
             f"Found input variables with inconsistent numbers of samples: {x_name} has {len(x)}, {y_name} has {len(y)}."
@@ -195,9 +223,10 @@ def _targets(y: np.ndarray, kind: str, floatx: str) -> tuple[str, np.ndarray, np
         kind = _guess(y)
     if kind == "regression":
         return "regression", _numbers(y, floatx), None
+    if kind == "multilabel" or y.ndim == 2:
+        return "multilabel", _several_labels(y), np.arange(y.shape[1])
     from sklearn.utils.multiclass import check_classification_targets
 
-    _one_label_a_row(y, "y")
     if y.dtype.kind == "f" and not np.isfinite(y).all():
         raise DataError("Input y contains NaN or infinity; expected one label a row.")
     try:
@@ -215,22 +244,60 @@ def _targets(y: np.ndarray, kind: str, floatx: str) -> tuple[str, np.ndarray, np
     return "binary" if len(classes) == 2 else "multiclass", encoded.astype(np.int32), classes
 
 
-def _one_label_a_row(y: np.ndarray, name: str) -> None:
-    if y.ndim == 2:
-        raise DataError(
-            f"{name} has shape {y.shape}: several labels a row are not there yet. Expected one label a row, shape "
-            "(n,); for one-hot rows pass y.argmax(axis=1)."
+def _several_labels(y: np.ndarray) -> np.ndarray:
+    """Columns of 0 and 1 that can be learned; says which cannot, and what a row of one label each may mean."""
+    indicators = _indicators(y, "y")
+    same = np.flatnonzero(indicators.min(axis=0) == indicators.max(axis=0))
+    if len(same) == y.shape[1]:
+        raise DataError("every column of y holds the same in all rows, expected at least one with both 0 and 1.")
+    if len(same):
+        warnings.warn(
+            f"y's column(s) {', '.join(map(str, same))} hold the same in all rows: there is nothing to learn for them.",
+            UserWarning,
+            stacklevel=5,
         )
+    if _is_one_hot(y):
+        warnings.warn(
+            f"every row of y holds exactly one 1: its {y.shape[1]} columns are trained as labels of which a row may "
+            "have any number. If each row has one label of several, pass y.argmax(axis=1).",
+            UserWarning,
+            stacklevel=5,
+        )
+    return indicators
+
+
+def _indicators(y: np.ndarray, name: str) -> np.ndarray:
+    if y.dtype.kind == "f" and not np.isfinite(y).all():
+        raise DataError(f"Input {name} contains NaN or infinity; expected 0 and 1, a column for each label.")
+    if y.ndim != 2 or not _is_indicator(y):
+        raise DataError(
+            f"{name} has shape {y.shape} and dtype {y.dtype}: expected one label a row, shape (n,), or columns of 0 "
+            f"and 1 for several labels a row.{_LISTS}"
+        )
+    return y.astype(np.int32)
+
+
+def _is_indicator(y: np.ndarray) -> bool:
+    return y.dtype.kind in "biuf" and bool(np.isin(y, (0, 1)).all())
+
+
+def _is_one_hot(y: np.ndarray) -> bool:
+    return bool((y.sum(axis=1) == 1).all())
 
 
 def _guess(y: np.ndarray) -> str:
     if y.ndim == 2:
-        if y.dtype.kind in "OUSb" or np.isin(y, (0, 1)).all():
+        if y.dtype.kind in "OUS":
+            return "multilabel"  # which is refused in words
+        if not _is_indicator(y):
+            return "regression"
+        if _is_one_hot(y):
             raise DataError(
-                f"y has shape {y.shape} and looks like labels, one-hot or several a row. Expected one label a row: for "
-                "one-hot rows pass y.argmax(axis=1). If these are amounts, say so with AdamTunerRegressor."
+                f"y has shape {y.shape} and looks like one-hot labels: every row holds exactly one 1. Expected one "
+                "label a row: pass y.argmax(axis=1). If a row may have several labels, say so with "
+                "AdamTunerClassifier; if these are amounts, with AdamTunerRegressor."
             )
-        return "regression"
+        return "multilabel"
     if y.dtype.kind in "OUSb":
         return "classification"
     if y.dtype.kind == "f" and not (np.isfinite(y).all() and (y == np.round(y)).all()):
@@ -279,6 +346,8 @@ def _class_weights(class_weight: Any, y: np.ndarray, classes: np.ndarray | None,
         return None
     if classes is None:
         raise DataError("class_weight is given, but the task is regression: use sample_weight.")
+    if y.ndim == 2:
+        raise DataError("class_weight is given, but a row may have several labels: use sample_weight.")
     if isinstance(class_weight, str) and class_weight == "balanced":
         counts = np.bincount(y, minlength=len(classes))
         return (len(y) / (len(classes) * counts)).astype(floatx)
@@ -297,29 +366,32 @@ def _class_weights(class_weight: Any, y: np.ndarray, classes: np.ndarray | None,
 
 
 def _append(
-    x: Inputs,
+    x: Inputs | Named,
     y: np.ndarray,
     weight: np.ndarray | None,
+    kind: str,
     classes: np.ndarray | None,
     validation_data: tuple,
     floatx: str,
     target_type: str,
-) -> tuple[Inputs, np.ndarray, np.ndarray | None]:
+) -> tuple[Inputs | Named, np.ndarray, np.ndarray | None]:
     if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3):
         raise DataError("validation_data must be (X, y) or (X, y, sample_weight).")
     x_valid = inputs(validation_data[0], "validation_data's X", floatx)
     target = _column(validation_data[1], "validation_data's y")
     _same_length(x_valid, target, "validation_data's X", "its y")
-    if x_valid.shape[1:] != x.shape[1:]:
+    if x_valid.row_shape != x.row_shape:
         raise DataError(
-            f"validation_data's rows have shape {x_valid.shape[1:]}, those of X {x.shape[1:]}: expected the same."
+            f"validation_data's rows have shape {x_valid.row_shape}, those of X {x.row_shape}: expected the same."
         )
+    if target.shape[1:] != y.shape[1:]:
+        one_hot = " For one-hot rows pass y.argmax(axis=1)." if classes is not None and target.ndim == 2 else ""
+        raise DataError(f"validation_data's y has shape {target.shape}, that of fit {y.shape}.{one_hot}")
     if classes is None:
         y_valid = _numbers(target, target_type)
-        if y_valid.shape[1:] != y.shape[1:]:
-            raise DataError(f"validation_data's y has shape {y_valid.shape}, that of fit {y.shape}.")
+    elif kind == "multilabel":
+        y_valid = _indicators(target, "validation_data's y")
     else:
-        _one_label_a_row(target, "validation_data's y")
         unknown = sorted(set(target.tolist()) - set(classes.tolist()), key=str)
         if unknown:
             raise DataError(

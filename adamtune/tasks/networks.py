@@ -22,6 +22,7 @@ import numpy as np
 
 from adamtune.errors import ModelError
 from adamtune.tasks.data import Data
+from adamtune.tasks.inputs import Inputs, Named, of_parts
 
 # Two hidden layers of 64 to 512 units: the widths of the dense networks in the studies behind the search spaces.
 _NARROWEST, _WIDEST = 64, 512
@@ -78,24 +79,31 @@ def default_network(data: Data, train: np.ndarray) -> Any:
     """A dense network: scaled inputs, two hidden layers, logits or numbers out.
 
     Inputs are standardised over the training rows, or over 32 MB of them when they are more (whole-number images are
-    divided by their largest value instead); the hidden width is the power of two nearest above twice the number of
-    features, within 64 .. 512.
+    divided by their largest value instead); several inputs are put side by side; the hidden width is the power of two
+    nearest above twice the number of features, within 64 .. 512.
     """
-    shape = data.x.shape[1:]
-    inputs = keras.Input(shape, dtype=data.x.dtype.name)
-    width = min(_WIDEST, max(_NARROWEST, 2 ** int(np.ceil(np.log2(2 * np.prod(shape))))))
-    sample = data.x.sample(train)
-    if data.x.dtype.kind in "iu":
+    parts = data.x.parts
+    inputs = {
+        name: keras.Input(part.row_shape, dtype=part.dtype.name, name=name or None) for name, part in parts.items()
+    }
+    flat = [_scaled(inputs[name], part.sample(train)) for name, part in parts.items()]
+    x = flat[0] if len(flat) == 1 else keras.layers.Concatenate()(flat)
+    width = min(_WIDEST, max(_NARROWEST, 2 ** int(np.ceil(np.log2(2 * x.shape[1])))))
+    x = keras.layers.Dense(width, activation="relu")(x)
+    x = keras.layers.Dense(width, activation="relu")(x)
+    return keras.Model(inputs.get("", inputs), keras.layers.Dense(data.n_outputs)(x))
+
+
+def _scaled(inputs: Any, sample: np.ndarray) -> Any:
+    """Inputs as flat rows of small numbers."""
+    if sample.dtype.kind in "iu":
         x = keras.layers.Rescaling(1.0 / max(1, int(sample.max())))(inputs)
     else:
         axes = tuple(range(sample.ndim - 1)) if sample.ndim > 2 else 0
         mean = sample.mean(axis=axes, dtype="float64")
         variance = sample.var(axis=axes, dtype="float64")
         x = keras.layers.Normalization(mean=mean, variance=np.where(variance > 0, variance, 1.0))(inputs)
-    x = keras.layers.Flatten()(x) if len(shape) > 1 else x
-    x = keras.layers.Dense(width, activation="relu")(x)
-    x = keras.layers.Dense(width, activation="relu")(x)
-    return keras.Model(inputs, keras.layers.Dense(data.n_outputs)(x))
+    return keras.layers.Flatten()(x) if sample.ndim > 2 else x
 
 
 def _clone(model: Any) -> Any:
@@ -200,43 +208,76 @@ def to_bytes(model: Any) -> bytes:
         return path.read_bytes()
 
 
-def from_bytes(content: bytes) -> Any:
-    """The model that `to_bytes` stored, loaded in Keras' safe mode: no code from the file is run."""
+def from_bytes(content: bytes, trains: bool = False) -> Any:
+    """The model that `to_bytes` stored, loaded in Keras' safe mode: no code from the file is run.
+
+    Parameters
+    ----------
+    trains : bool
+        Whether the model has to know its loss again; one that only predicts can do without.
+
+    Raises
+    ------
+    ModelError
+        For what safe mode does not load, or Keras does not know.
+    """
     with lean(), tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder, "model.keras")
         path.write_bytes(content)
         try:
             return keras.saving.load_model(path, safe_mode=True)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError) as error:
             # Compiled with a loss or metric of one's own that Keras does not know: the model still predicts.
-            return keras.saving.load_model(path, safe_mode=True, compile=False)
+            with contextlib.suppress(TypeError, ValueError):
+                if not trains:
+                    return keras.saving.load_model(path, safe_mode=True, compile=False)
+            raise ModelError(
+                f"the model cannot be loaded: {_first_line(error)} Keras knows your own classes and functions by "
+                "@keras.saving.register_keras_serializable(), once the module that holds them is imported; a lambda is "
+                "code and is not run. Or pass a function model(X, y) instead of a model."
+            ) from error
 
 
 def check(model: Any, data: Data) -> None:
     """Raise ModelError when the model cannot take the rows or be trained on them; builds one that is not built yet."""
+    _check_names(model, data.x)
     _check_layers(model)
-    try:
-        if isinstance(model, keras.Sequential) and not model.built:
-            model.build((None, *data.x.shape[1:]))  # by a call it would take one row for its batch size
-        # JAX would compile every operation for this one row, so there the shapes alone go through.
-        symbolic = keras.backend.backend() == "jax"
-        model(keras.KerasTensor((1, *data.x.shape[1:]), data.x.dtype.name) if symbolic else data.x[:1])
-    except Exception as error:
-        # Keras puts colours and a list of arguments around what it has to say.
-        said = re.sub(r"\x1b\[\d+m", "", str(error)).split("Arguments received")[0].strip()
-        raise ModelError(f"the model {model.name!r} cannot take rows of shape {data.x.shape[1:]}: {said}") from error
+    check_rows(model, data.x)
     if not model.trainable_variables:
         raise ModelError(f"the model {model.name!r} has no trainable weights: there is nothing for an optimizer to do.")
 
 
-def _check_layers(model: Any) -> None:
-    inputs = _inputs(model)
-    if len(inputs) > 1:
-        names = ", ".join(tensor.name for tensor in inputs)
+def check_rows(model: Any, x: Inputs | Named) -> None:
+    """Raise ModelError when the model cannot take such rows; builds one that is not built yet."""
+    try:
+        if isinstance(model, keras.Sequential) and not model.built and isinstance(x, Inputs):
+            model.build((None, *x.row_shape))  # by a call it would take one row for its batch size
+        row = x[:1]
+        if keras.backend.backend() == "jax":  # which would compile every operation for this one row
+            row = keras.tree.map_structure(lambda part: keras.KerasTensor(part.shape, part.dtype.name), row)
+        model(row)
+    except Exception as error:
+        # Keras puts colours and a list of arguments around what it has to say.
+        said = re.sub(r"\x1b\[\d+m", "", str(error)).split("Arguments received")[0].strip()
+        raise ModelError(f"the model {model.name!r} cannot take rows of shape {x.row_shape}: {said}") from error
+
+
+def _check_names(model: Any, x: Inputs | Named) -> None:
+    declared = _inputs(model)
+    if isinstance(x, Inputs) and len(declared) > 1:
+        arrays = ", ".join(f"{name!r}: ..." for name in declared)
         raise ModelError(
-            f"the model {model.name!r} has {len(inputs)} inputs ({names}): several inputs are not there yet, expected "
-            "one. Take one array and slice it in the model."
+            f"the model {model.name!r} has {len(declared)} inputs ({', '.join(declared)}), but X is one array: "
+            f"expected a dict of arrays by these names, X = {{{arrays}}}."
         )
+    if isinstance(x, Named) and declared and declared.keys() != x.parts.keys():
+        raise ModelError(
+            f"the model {model.name!r} has inputs named {', '.join(declared)}, but X is a dict of "
+            f"{', '.join(x.parts)}: expected the same names, which are those of keras.Input(shape, name=...)."
+        )
+
+
+def _check_layers(model: Any) -> None:
     for layer in model._flatten_layers(include_self=False):
         if isinstance(layer, (keras.layers.StringLookup, keras.layers.TextVectorization)):
             raise ModelError(
@@ -251,12 +292,16 @@ def _check_layers(model: Any) -> None:
             )
 
 
-def _inputs(model: Any) -> list[Any]:
-    """The inputs that a model declares; a subclassed one declares none."""
+def _inputs(model: Any) -> dict[str, Any]:
+    """The inputs that a model declares, by the names it takes them by; a subclassed one declares none."""
     try:
-        return list(getattr(model, "inputs", None) or [])
+        tensors = list(getattr(model, "inputs", None) or [])
     except AttributeError:  # a Sequential that is not built
-        return []
+        return {}
+    named = getattr(model, "input", None)  # a Sequential that was never called has none
+    if isinstance(named, dict) and len(named) == len(tensors):
+        return dict(named)
+    return {tensor.name: tensor for tensor in tensors}
 
 
 def typed(data: Data, model: Any) -> Data:
@@ -264,10 +309,18 @@ def typed(data: Data, model: Any) -> Data:
 
     A table of whole numbers is otherwise taken as floats, and a float32 holds ids exactly only up to 2**24.
     """
-    wanted = [tensor.dtype for tensor in _inputs(model)]
-    if wanted in (["int32"], ["int64"]) and all(block.dtype.kind in "iu" for block in data.x.blocks):
-        return replace(data, x=replace(data.x, dtype=np.dtype(wanted[0])))
-    return data
+    declared = _inputs(model)
+    if isinstance(data.x, Inputs):
+        declared = {"": next(iter(declared.values()), None)}  # whatever the model calls it
+    parts = {name: _whole(part, declared.get(name)) for name, part in data.x.parts.items()}
+    return data if parts == data.x.parts else replace(data, x=of_parts(parts))
+
+
+def _whole(part: Inputs, wanted: Any) -> Inputs:
+    """The rows as whole numbers, if they are and the model's input wants them."""
+    if getattr(wanted, "dtype", None) in ("int32", "int64") and all(block.dtype.kind in "iu" for block in part.blocks):
+        return replace(part, dtype=np.dtype(wanted.dtype))
+    return part
 
 
 def _first_line(error: Exception) -> str:

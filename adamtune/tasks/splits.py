@@ -89,7 +89,7 @@ def split(data: Data, validation_split: float, seed: int, groups: Any = None) ->
         return Split(train, valid, drawn=True)
     n_valid = _share(validation_split, data.n_given, "rows")
     strata = None
-    if data.kind != "regression":
+    if data.one_label:
         counts = np.bincount(data.y)
         n_classes = len(counts)
         if counts.min() >= 2 and n_valid >= n_classes and data.n_given - n_valid >= n_classes:
@@ -136,6 +136,8 @@ def folds(data: Data, cv: Any, groups: Any = None, seed: int = 0) -> list[Split]
     elif hasattr(cv, "split") and hasattr(cv, "get_n_splits"):
         pairs = _of_splitter(data, cv, numbered)
     elif isinstance(cv, Iterable) and not isinstance(cv, (str, bytes, dict)):
+        if groups is not None:
+            raise SettingError("groups has no effect, because cv says row by row who judges: leave it out.")
         pairs = list(cv)
     else:
         raise SettingError(
@@ -200,6 +202,8 @@ def _groups(groups: Any, n: int) -> np.ndarray:
 
 def _share(validation_split: float, n: int, what: str) -> int:
     n_valid = int(np.ceil(validation_split * n))
+    if n == 1 and what == "rows":
+        raise DataError("one sample cannot train and judge: expected more rows, or validation_data to judge by.")
     if not 0 < n_valid < n:
         raise DataError(
             f"validation_split={validation_split} of {n} {what} leaves {n - n_valid} to train and "
@@ -219,7 +223,7 @@ def _k_folds(data: Data, k: int, groups: np.ndarray | None, seed: int) -> list[A
             f"cv={k} folds of {n} {what}: expected at least one of the {what} a fold. Write cv={max(2, n)}."
         )
     # No label need be in every fold, but one with too few rows for all folds at once cannot be spread.
-    spread = data.kind != "regression" and int(np.bincount(data.y).max()) >= k
+    spread = data.one_label and int(np.bincount(data.y).max()) >= k
     kinds = (KFold, StratifiedKFold) if groups is None else (GroupKFold, StratifiedGroupKFold)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The least populated class", UserWarning)

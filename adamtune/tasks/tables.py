@@ -1,4 +1,4 @@
-"""Tables: a CSV file as the numbers a network can take.
+"""Tables: a CSV file, or a frame of pandas, as the numbers a network can take.
 
 Numbers stay as they are, text becomes columns of 0 and 1, gaps are filled. Whatever was changed or left out on the way
 is said in a sentence each, because nobody looks at a matrix. A file that cannot be read as a table is refused with what
@@ -6,6 +6,11 @@ to do about it.
 
     table = read_table("titanic.csv", target="survived")
     tuner.fit(table.x, table.y)
+
+What a frame was encoded with is kept as an `Encoder`, so that other rows are encoded alike.
+
+    encoder = Encoder.fit(frame)
+    x, unseen = encoder.transform(frame), encoder.transform(other_rows)
 """
 
 from __future__ import annotations
@@ -18,12 +23,11 @@ import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from pandas.api import types
-from sklearn.impute import SimpleImputer
-from sklearn.preprocessing import OneHotEncoder
 
 from adamtune.errors import DataError, did_you_mean
 
@@ -38,11 +42,14 @@ _DATE = r"\s*\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}\b"
 # A share of values that are numbers from which on the others ("?", "n/a") are gaps.
 _MOST_NUMBERS = 0.9
 _MISSING, _OTHER = "missing", "other"
-_RARE = "infrequent_sklearn"  # what scikit-learn calls the others
 # Floats without a fraction are amounts when there are more different ones, as for whole numbers in `tasks.data`.
 _MOST_LABELS = 20
 # A sentence lists at most so many columns.
 _NAMED = 20
+# Why a column is not used.
+_SAME = "Dropped, because every row has the same"
+_ROWS = "Dropped, because text or dates that differ in nearly every row cannot be learned"
+_DATES = "Dropped, because dates and times are no numbers (make some of them, such as the hour or the weekday)"
 
 
 @dataclass(frozen=True)
@@ -97,11 +104,13 @@ def read_table(path: str | os.PathLike[str], target: str) -> Table:
     said: list[str] = []
     frame[target] = _numbers(frame[target], said)
     frame = _with_target(frame, target, path, said)
-    x, features = _features(frame.drop(columns=target), said)
-    if not features:
+    others = frame.drop(columns=target)
+    encoder = Encoder.fit(others)
+    said += encoder.said
+    if not encoder.columns:
         raise DataError(f"{path.name} has no usable column besides {target!r}. {' '.join(said)}".rstrip())
     y, kind = _target(frame[target])
-    return Table(_FILE.sub(r"\1", path.name), x, y, kind, features, said)
+    return Table(_FILE.sub(r"\1", path.name), encoder.transform(others), y, kind, encoder.features, said)
 
 
 def digits() -> Table:
@@ -195,35 +204,205 @@ def _target(column: pd.Series) -> tuple[np.ndarray, str]:
 # ------------------------------------------------------------------------------------------------- encoding
 
 
-def _features(frame: pd.DataFrame, said: list[str]) -> tuple[np.ndarray, list[str]]:
-    """All usable columns as numbers, and their names."""
-    numbers, texts, same, rows = {}, {}, [], []
-    for name, column in frame.items():
-        values = _numbers(column, said)
-        is_number = types.is_numeric_dtype(values) and not types.is_bool_dtype(values)
-        if not is_number:
-            values = values.astype(str).where(values.notna(), _MISSING)
-        if values.nunique() < 2:
-            same.append(name)
-        elif is_number:
-            numbers[name] = values.replace([np.inf, -np.inf], np.nan)
-        elif _names_rows(values):
-            rows.append(name)
-        else:
-            texts[name] = values
-    if same:
-        said.append(f"Dropped, because every row has the same: {_listed(same)}.")
-    if rows:
-        said.append(
-            f"Dropped, because text or dates that differ in nearly every row cannot be learned: {_listed(rows)}."
-        )
-    blocks, features = [np.empty((len(frame), 0))], []
-    for encode, columns in ((_fill, numbers), (_one_hot, texts)):
-        if columns:
-            block, names = encode(pd.DataFrame(columns), said)
-            blocks.append(block)
-            features += names
-    return np.concatenate(blocks, axis=1, dtype=np.float32, casting="same_kind"), features
+@dataclass(frozen=True)
+class Column:
+    """How one column of a frame becomes numbers.
+
+    Parameters
+    ----------
+    position : int
+        In the frame, from 0.
+    name : str
+    median : float or None
+        What fills the gaps of a column of numbers; None for text.
+    marks : bool
+        Whether some of its numbers were marks such as "?", which are gaps.
+    values : tuple of str
+        Of text: those that become a column of 0 and 1 each. Of two values the second alone does.
+    others : bool
+        Whether a further column stands for all other text.
+    """
+
+    position: int
+    name: str
+    median: float | None = None
+    marks: bool = False
+    values: tuple[str, ...] = ()
+    others: bool = False
+
+    @property
+    def features(self) -> list[str]:
+        """Names of what becomes of it: "age", or "color=red" for a value."""
+        if self.median is not None:
+            return [self.name]
+        return [f"{self.name}={value}" for value in (*self.values, *[_OTHER] * self.others)]
+
+    def encode(self, column: pd.Series) -> np.ndarray:
+        """The column as numbers, (n, len(features)); text that was not there at `fit` is another or nothing."""
+        if self.median is not None:
+            return self._filled(column)[:, None]
+        found = pd.Index(self.values, dtype=object).get_indexer(pd.Index(_texts(column), dtype=object))
+        return found[:, None] == [*range(len(self.values)), *[-1] * self.others]
+
+    def _filled(self, column: pd.Series) -> np.ndarray:
+        is_number = types.is_numeric_dtype(column)
+        numbers = column if is_number else pd.to_numeric(column.astype(object), errors="coerce")
+        strange = column[numbers.isna() & column.notna()]
+        if len(strange) and not self.marks:
+            raise DataError(
+                f"{self.name} held numbers when the table was encoded, but holds {strange.iloc[0]!r} now: expected "
+                "numbers, or nothing where one is missing."
+            )
+        return _floats(numbers).fillna(self.median).to_numpy()
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A frame as numbers: numbers with their gaps filled, then text as columns of 0 and 1.
+
+    What it holds is names, medians and values, so that it is stored as data.
+
+    Parameters
+    ----------
+    names : tuple of str
+        All columns of the frame.
+    columns : tuple of Column
+        Those that are used, in the order of what becomes of them.
+    said : tuple of str
+        A sentence for everything that was filled, dropped or merged.
+    dropped : tuple of str
+        Those of the sentences that name columns which are not used.
+    """
+
+    names: tuple[str, ...]
+    columns: tuple[Column, ...]
+    said: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+
+    @classmethod
+    def fit(cls, frame: pd.DataFrame) -> Encoder:
+        """Learn from the columns of a frame: what is a number, the medians, which values text has."""
+        said: list[str] = []
+        gaps: list[str] = []
+        n_gaps = 0
+        numbers, texts = [], []
+        dropped: dict[str, list[str]] = {_SAME: [], _ROWS: [], _DATES: []}
+        merged: list[str] = []
+        for position, (label, column) in enumerate(frame.items()):
+            name = str(label)
+            if _is_date(column):
+                dropped[_DATES].append(name)
+                continue
+            before = len(said)
+            values = _values(column, said)
+            if values.nunique() < 2:
+                dropped[_SAME].append(name)
+            elif types.is_float_dtype(values):
+                numbers.append(Column(position, name, float(values.median()), marks=len(said) > before))
+                if n := int(values.isna().sum()):
+                    gaps.append(name)
+                    n_gaps += n
+            elif _names_rows(values):
+                dropped[_ROWS].append(name)
+            else:
+                texts.append(_column(position, name, values, merged))
+        left_out = [f"{sentence}: {_listed(names)}." for sentence, names in dropped.items() if names]
+        said += left_out
+        if gaps:
+            said.append(f"Filled {_count(n_gaps, 'missing number')} by the median: {_listed(gaps)}.")
+        return cls(tuple(map(str, frame.columns)), (*numbers, *texts), (*said, *merged), tuple(left_out))
+
+    @property
+    def features(self) -> list[str]:
+        """A name for each column of what `transform` returns."""
+        return [feature for column in self.columns for feature in column.features]
+
+    def transform(self, X: Any, dtype: str = "float32") -> np.ndarray:
+        """The rows as numbers.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n, len(names))
+
+        Returns
+        -------
+        ndarray of shape (n, len(features)), of `dtype`
+            Finite where the numbers are within the range of `dtype`. Text that `fit` did not see counts as "other"
+            where there is such a column; all columns of its text are 0 otherwise.
+
+        Raises
+        ------
+        DataError
+            For other columns than `fit` saw, and for text in a column that was numbers.
+        """
+        frame = X if isinstance(X, pd.DataFrame) else pd.DataFrame(X)
+        names = tuple(map(str, frame.columns)) if frame is X else self.names[: frame.shape[1]]
+        if names != self.names:
+            raise DataError(
+                f"the table has the columns {_listed(names)}; expected those of fit: {_listed(self.names)}."
+            )
+        encoded = np.empty((len(frame), len(self.features)), dtype)
+        end = 0
+        with np.errstate(over="ignore"):  # what is too large for the type is refused as such
+            for column in self.columns:
+                start, end = end, end + len(column.features)
+                encoded[:, start:end] = column.encode(frame.iloc[:, column.position])
+        return encoded
+
+
+def encoded(X: Any, validation_data: Any, dtype: str) -> tuple[Encoder | None, Any, Any]:
+    """A frame that has text, categories, dates or gaps as numbers, and the rows that judge alike.
+
+    Parameters
+    ----------
+    X : DataFrame, or anything else
+    validation_data : (X, y) or (X, y, sample_weight) or None
+        Rows that judge. Nothing is learned from them.
+
+    Returns
+    -------
+    encoder : Encoder or None
+        None where X is no such frame: then it comes back as it is.
+    X, validation_data
+        The rows as arrays of `dtype`.
+
+    Raises
+    ------
+    DataError
+        When no column of the frame can be used.
+    """
+    if not isinstance(X, pd.DataFrame) or 0 in X.shape or _is_numbers(X):
+        return None, X, validation_data
+    encoder = Encoder.fit(X)
+    if not encoder.columns:
+        raise DataError(f"X has no usable column. {' '.join(encoder.said)}")
+    if isinstance(validation_data, (tuple, list)) and validation_data:
+        validation_data = (encoder.transform(validation_data[0], dtype), *validation_data[1:])
+    return encoder, encoder.transform(X, dtype), validation_data
+
+
+def _is_numbers(frame: pd.DataFrame) -> bool:
+    return all(map(types.is_numeric_dtype, frame.dtypes)) and not frame.isna().any(axis=None)
+
+
+def _values(column: pd.Series, said: list[str]) -> pd.Series:
+    """The column as floats with gaps, or as text without."""
+    if types.is_complex_dtype(column):
+        raise DataError(f"Complex data not supported: {column.name} has dtype {column.dtype}, expected real numbers.")
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return _texts(column)
+    values = _numbers(column, said)
+    is_number = types.is_numeric_dtype(values) and not types.is_bool_dtype(values)
+    return _floats(values) if is_number else _texts(values)
+
+
+def _floats(numbers: pd.Series) -> pd.Series:
+    floats = numbers.to_numpy(dtype="float64", na_value=np.nan)
+    return pd.Series(np.where(np.isfinite(floats), floats, np.nan), index=numbers.index)
+
+
+def _texts(column: pd.Series) -> pd.Series:
+    return column.astype(object).astype(str).where(column.notna(), _MISSING)
 
 
 def _numbers(column: pd.Series, said: list[str]) -> pd.Series:
@@ -242,6 +421,11 @@ def _numbers(column: pd.Series, said: list[str]) -> pd.Series:
     return numbers
 
 
+def _is_date(column: pd.Series) -> bool:
+    dtype = column.dtype
+    return types.is_datetime64_any_dtype(dtype) or dtype.kind == "m" or isinstance(dtype, pd.PeriodDtype)
+
+
 def _names_rows(texts: pd.Series) -> bool:
     different = texts.nunique()
     if different > _NEARLY_ALL * len(texts):
@@ -249,29 +433,18 @@ def _names_rows(texts: pd.Series) -> bool:
     return different > _MOST_CATEGORIES and bool(texts.str.match(_DATE).mean() >= _MOST_DATES)
 
 
-def _fill(numbers: pd.DataFrame, said: list[str]) -> tuple[np.ndarray, list[str]]:
-    """Gaps filled with the column's median."""
-    gaps = numbers.isna().sum()
-    if gaps.any():
-        said.append(
-            f"Filled {_count(int(gaps.sum()), 'missing number')} by the median: {_listed(gaps[gaps > 0].index)}."
-        )
-    return SimpleImputer(strategy="median").fit_transform(numbers), numbers.columns.to_list()
-
-
-def _one_hot(texts: pd.DataFrame, said: list[str]) -> tuple[np.ndarray, list[str]]:
+def _column(position: int, name: str, texts: pd.Series, said: list[str]) -> Column:
     """A column of 0 and 1 for each of the most frequent values, one for both of two."""
-    encoder = OneHotEncoder(
-        drop="if_binary",
-        max_categories=_MOST_CATEGORIES + 1,
-        sparse_output=False,
-        feature_name_combiner=lambda column, value: f"{column}={_OTHER if value == _RARE else value}",
-    )
-    encoded = encoder.fit_transform(texts)
-    for name, rare in zip(texts, encoder.infrequent_categories_, strict=True):
-        if rare is not None:
-            said.append(f"{name}: kept the {_MOST_CATEGORIES} most frequent values, {len(rare)} others are one.")
-    return encoded, list(encoder.get_feature_names_out())
+    counts = texts.value_counts().sort_index()
+    values = counts.index.to_numpy(dtype=object)
+    if len(values) == 2:
+        return Column(position, name, values=tuple(values[1:]))
+    rare = len(values) - _MOST_CATEGORIES
+    if rare < 2:  # one value need not hide behind a name of its own
+        return Column(position, name, values=tuple(values))
+    said.append(f"{name}: kept the {_MOST_CATEGORIES} most frequent values, {rare} others are one.")
+    kept = np.sort(np.argsort(counts.to_numpy(), kind="stable")[rare:])
+    return Column(position, name, values=tuple(values[kept]), others=True)
 
 
 def _listed(names: Iterable[object]) -> str:

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -23,6 +23,8 @@ from adamtune.tasks.splits import Split
 Direction = Literal["minimize", "maximize"]
 # Activations whose values are between 0 and 1 already.
 _PROBABILITIES = ("softmax", "sigmoid", "hard_sigmoid", "sparse_sigmoid", "sparsemax")
+# Those among them whose columns add up to 1.
+_SHARES = ("softmax", "sparsemax")
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,8 @@ class Task:
     build : callable
         `build(seed) -> keras.Model` with weights of that seed.
     loss : keras.losses.Loss
-    metric : keras.metrics.Metric or None
-        A mean over rows, computed beside the loss.
+    metric : keras.metrics.Metric, Scorer or None
+        Computed beside the loss: one of Keras is a mean over rows, any other is a `judging.Scorer`.
     objective : str
         What trials are judged by: "val_loss" or "val_" and the metric's name.
     direction : {"minimize", "maximize"}
@@ -68,9 +70,19 @@ class Task:
         return None if self.metric is None else self.metric.name
 
     @property
+    def mean_metric(self) -> Any:
+        """The metric, where it is a mean over rows; else None."""
+        return self.metric if isinstance(self.metric, keras.metrics.Metric) else None
+
+    @property
+    def scorer(self) -> Any:
+        """The metric, where it takes all judging rows together; else None."""
+        return None if isinstance(self.metric, keras.metrics.Metric) else self.metric
+
+    @property
     def metrics(self) -> list[Any] | None:
-        """The metric as `model.compile` takes it."""
-        return None if self.metric is None else [self.metric]
+        """The metric as `model.compile` takes it, where it does."""
+        return None if self.mean_metric is None else [self.mean_metric]
 
     def steps_per_epoch(self, n_train: int) -> int:
         """Updates in one pass over `n_train` rows."""
@@ -83,7 +95,9 @@ class Task:
         them. Of splits that chance draws, only the sizes count.
         """
         digest = hashlib.blake2b(digest_size=12)
-        _hash_inputs(digest, self.data.x)
+        for name, part in self.data.x.parts.items():
+            digest.update(name.encode())
+            _hash_inputs(digest, part)
         for array in (self.data.y, self.data.weight, self.data.class_weight):
             if array is None:
                 digest.update(b"none")
@@ -142,79 +156,6 @@ def choose_loss(given: Any, model: Any, data: Data) -> Any:
     return loss
 
 
-def choose_metric(given: Any, data: Data, loss: Any, width: int, logits: bool | None = None) -> tuple[Any, str]:
-    """The metric to compute beside the loss, and the objective.
-
-    Parameters
-    ----------
-    given : None, "loss", str or keras.metrics.Metric
-        None and "loss" judge by the validation loss (and still show the accuracy of a classifier). A name may start
-        with "val_".
-    width : int
-        The model's, see `output_width`.
-    logits : bool, optional
-        Whether the model returns raw scores, see `from_logits`; by default what the loss says.
-
-    Raises
-    ------
-    SettingError
-        For a metric that is no mean over rows, such as AUC: it cannot be added up over blocks.
-    """
-    logits = from_logits(loss) if logits is None else logits
-    objective = None
-    if given in (None, "loss", "val_loss"):
-        objective = "val_loss"
-        given = None if data.kind == "regression" else "accuracy"
-    if given is None:
-        return None, "val_loss"
-    if isinstance(given, str) and given.removeprefix("val_") in ("accuracy", "acc"):
-        if data.kind == "regression":
-            raise SettingError("metric='accuracy' needs labels, but the task is regression: try 'mae' or None.")
-        metric: Any = (
-            keras.metrics.BinaryAccuracy(threshold=0.0 if logits else 0.5)
-            if width == 1
-            else keras.metrics.CategoricalAccuracy()
-            if one_hot(loss)
-            else keras.metrics.SparseCategoricalAccuracy()
-        )
-        name = "accuracy"
-    else:
-        try:
-            metric = keras.metrics.get(given.removeprefix("val_") if isinstance(given, str) else given)
-        except ValueError as error:
-            raise SettingError(f"metric={given!r} is unknown to keras.metrics.get: {error}") from None
-        if not isinstance(metric, keras.metrics.Metric):
-            metric = keras.metrics.MeanMetricWrapper(metric, name=_name(metric))
-        name = given.removeprefix("val_") if isinstance(given, str) else metric.name
-    if not isinstance(metric, keras.metrics.MeanMetricWrapper):
-        raise SettingError(
-            f"metric={given!r} is no mean over rows, so lanes cannot add it up over blocks. Expected a metric such as "
-            "'accuracy', 'mae', 'mse', or None to judge by the loss."
-        )
-    # Keras itself shows every mean metric under the name it was compiled with.
-    metric.name = name
-    return metric, objective or f"val_{name}"
-
-
-def choose_direction(given: Any, metric: Any, objective: str) -> Direction:
-    """Whether the objective should fall or rise; raises SettingError when only the user can know."""
-    if given is not None:
-        for known in get_args(Direction):
-            if given == known:
-                return known
-        raise SettingError(f"direction={given!r}: expected 'minimize', 'maximize' or None.")
-    if objective == "val_loss":
-        return "minimize"
-    if "accuracy" in metric.name or getattr(metric, "_direction", None) == "up":
-        return "maximize"
-    if getattr(metric, "_direction", None) == "down":
-        return "minimize"
-    raise SettingError(
-        f"direction=None, but whether {objective!r} should fall or rise is not known: write "
-        "direction='minimize' or direction='maximize'."
-    )
-
-
 def from_logits(loss: Any, model: Any = None) -> bool:
     """Whether the model returns raw scores, so that probabilities still need a softmax or sigmoid.
 
@@ -254,8 +195,8 @@ def one_hot(loss: Any) -> bool:
 
 
 def encode_targets(data: Data, loss: Any) -> np.ndarray:
-    """The targets as the loss wants them: labels, one-hot rows or numbers."""
-    if data.kind != "regression" and one_hot(loss):
+    """The targets as the loss wants them: labels, one-hot rows, columns of 0 and 1 or numbers."""
+    if data.one_label and one_hot(loss):
         assert data.classes is not None
         return np.eye(len(data.classes), dtype=keras.config.floatx())[data.y]
     return data.y
@@ -290,14 +231,17 @@ def _output_shape(model: Any) -> Any:
     built_with = (model.get_build_config() or {}).get("input_shape")
     if not built_with:
         return None
-    return model.compute_output_spec(keras.KerasTensor((None, *built_with[1:]))).shape
+    # Not by `keras.tree`, to which the dict that Keras keeps here is none.
+    shapes = built_with if isinstance(built_with, dict) else {"": built_with}
+    rows = {name: keras.KerasTensor((None, *shape[1:])) for name, shape in shapes.items()}
+    return model.compute_output_spec(rows.get("", rows)).shape
 
 
 def _default_loss(width: int, model: Any, data: Data) -> Any:
     if data.kind == "regression":
         return keras.losses.MeanSquaredError()
     logits = _last_activation(model) not in _PROBABILITIES
-    if width == 1:
+    if width == 1 or data.kind == "multilabel":
         return keras.losses.BinaryCrossentropy(from_logits=logits)
     return keras.losses.SparseCategoricalCrossentropy(from_logits=logits)
 
@@ -361,6 +305,9 @@ def _check_output(width: int, loss: Any, model: Any, data: Data) -> None:
                 f"End the model with Dense({data.n_outputs})."
             )
         return
+    if data.kind == "multilabel":
+        _check_columns(width, loss, model, data)
+        return
     assert data.classes is not None
     n_classes = len(data.classes)
     many = one_hot(loss) or isinstance(loss, keras.losses.SparseCategoricalCrossentropy)
@@ -378,6 +325,26 @@ def _check_output(width: int, loss: Any, model: Any, data: Data) -> None:
         f"({_some(data.classes)}) and the loss is {loss.name!r}. End the model with Dense({n_classes})"
         + (" (or Dense(1) and a binary loss)." if n_classes == 2 else ".")
     )
+
+
+def _check_columns(width: int, loss: Any, model: Any, data: Data) -> None:
+    """That each column of the output can say of its label alone whether a row has it."""
+    if width != data.n_outputs:
+        raise ModelError(
+            f"the model's output has {width} column(s), but y has {data.n_outputs} labels of which a row may have "
+            f"several. End the model with Dense({data.n_outputs}, activation='sigmoid')."
+        )
+    if one_hot(loss) or isinstance(loss, keras.losses.SparseCategoricalCrossentropy):
+        raise ModelError(
+            f"the loss {loss.name!r} is for one label a row, but y has {width} labels of which a row may have several: "
+            "write loss='binary_crossentropy'. If each row has one of them, pass y.argmax(axis=1)."
+        )
+    if _last_activation(model) in _SHARES:
+        raise ModelError(
+            f"the model ends with {_last_activation(model)}, whose columns share a sum of 1, but y has {width} labels "
+            f"of which a row may have several: end it with Dense({width}, activation='sigmoid'). If each row has one "
+            "of them, pass y.argmax(axis=1)."
+        )
 
 
 def _some(classes: np.ndarray) -> str:

@@ -62,12 +62,13 @@ class Asking:
                 return self._ask(planned, None) if planned or waits else None
         return self._ask(None, self._design())
 
-    def _design(self) -> dict[str, Any] | None:
-        """The design's next point, or None where the sampler suggests one."""
+    def _design(self, before: int | None = None) -> dict[str, Any] | None:
+        """The next point, that of the design for a trial of that number; None where the sampler suggests one."""
         if self._suggests:
             return None
         assert isinstance(self._sampler, str) and self._among is not None
         trials, count = self._study.get_trials(deepcopy=False), _LEARNS_FROM[self._sampler]
+        trials = [trial for trial in trials if before is None or trial.number < before]
         self._suggests = bool(count) and design.is_over(self._space, trials, self._among, count)
         return None if self._suggests else design.next_point(self._space, trials, self._among, self._seed)
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import optuna
 
-from adamtune.engine import Engine
 from adamtune.tuning import records
+
+if TYPE_CHECKING:  # the engine loads a backend, which a loop of one's own may not need
+    from adamtune.engine import Engine
 
 # What a diverged trial is told while nothing finite is known at all: any number does that is worse than every other.
 _HOPELESS = 1e9

@@ -8,8 +8,9 @@ Trial attributes are flat numbers, because those can be sorted and plotted by pe
     lane         seat in the program, of its last pass
     epochs       epochs trained, all passes together; an intermediate value stands at the same count
     pass_0, pass_1, ...                   value at the end of each pass; only where there is more than one
+    best_epoch, best_epoch_1, ...         epoch of each pass whose value counts; only where trials have patience
     train_loss, val_loss, val_<metric>    after the last epoch, of the last pass alone
-    diverged     1 when the loss became NaN or infinite; the value is then a penalty, see `penalty`
+    diverged     1 when the loss or the score became NaN or infinite; the value is then a penalty, see `penalty`
     stopped      why a failed trial was cut off: "interrupted" or "timeout"
 
 Study attributes start with "adamtune:". Nothing is ever unpickled or imported from them; configs are validated field by
@@ -21,7 +22,7 @@ from __future__ import annotations
 import datetime
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +63,7 @@ class Stamp:
     pruner: str
     version: str
     passes: int = 1
+    patience: int | None = None
     schema: int = SCHEMA
 
 
@@ -79,6 +81,11 @@ def write_stamp(study: optuna.Study, stamp: Stamp) -> None:
     """Store the stamp as study attributes."""
     for name, value in vars(stamp).items():
         study.set_user_attr(_PREFIX + name, value)
+
+
+def is_stamped(study: optuna.Study) -> bool:
+    """Whether a stamp was written to its end: the schema is its last field."""
+    return _PREFIX + "schema" in study.user_attrs
 
 
 def read_stamp(study: optuna.Study) -> Stamp:
@@ -157,7 +164,29 @@ def asked(trial: optuna.Trial, config: OptimizerConfig) -> None:
 def started(trial: optuna.Trial, lane: int, tick: int, pass_number: int = 0) -> None:
     """Write what is known when a trial takes a lane."""
     trial.set_user_attr("lane", lane)
-    trial.set_user_attr(_start_tick(pass_number), tick)
+    trial.set_user_attr(_of_pass("start_tick", pass_number), tick)
+
+
+def best_epoch(trial: optuna.Trial, epoch: int, pass_number: int = 0) -> None:
+    """Write which epoch of a pass counts."""
+    trial.set_user_attr(_of_pass("best_epoch", pass_number), epoch)
+
+
+def start_tick(trial: optuna.trial.FrozenTrial, pass_number: int = 0) -> int:
+    """The tick at which a trial began a pass; raises StudyError when it never did."""
+    tick = trial.user_attrs.get(_of_pass("start_tick", pass_number))
+    if tick is None:
+        raise StudyError(
+            f"trial {trial.number} never began pass {pass_number}: its state is {trial.state.name.lower()}."
+        )
+    return int(tick)
+
+
+def counted(trial: optuna.trial.FrozenTrial, epochs: int, pass_number: int = 0) -> int:
+    """How many epochs of a pass count: up to the best one, else all that it trained; `epochs` are those of one pass."""
+    best = trial.user_attrs.get(_of_pass("best_epoch", pass_number))
+    trained = trial.user_attrs.get("epochs", 0) - pass_number * epochs
+    return best if best is not None else min(max(trained, 0), epochs)
 
 
 def passed(trial: optuna.Trial, pass_number: int, value: float) -> None:
@@ -173,18 +202,23 @@ def ended(trial: optuna.Trial, report: Report, metric: str | None, epochs: int |
     epochs : int, optional
         Trained in all passes; default: those of the report, which counts its own pass alone.
     """
-    trial.set_user_attr("epochs", report.epoch if epochs is None else epochs)
-    trial.set_user_attr("diverged", int(report.status is LaneStatus.DIVERGED))
     numbers = {"train_loss": report.train_loss, "val_loss": report.val_loss}
     if metric and report.metric is not None:
         numbers[f"val_{metric}"] = report.metric
+    trained(trial, report.epoch if epochs is None else epochs, report.status is LaneStatus.DIVERGED, numbers)
+
+
+def trained(trial: optuna.Trial, epochs: int, diverged: bool, numbers: Mapping[str, float]) -> None:
+    """Write how far a trial came, and its last numbers by name: those that are finite."""
+    trial.set_user_attr("epochs", epochs)
+    trial.set_user_attr("diverged", int(diverged))
     for name, value in numbers.items():
         if np.isfinite(value):
             trial.set_user_attr(name, value)
 
 
 def config_of(trial: optuna.trial.FrozenTrial, stamp: Stamp | None = None) -> OptimizerConfig:
-    """The config a stored trial trained with; with a stamp it carries the training it was found with.
+    """The config a stored trial trained with; with a stamp it carries the training it was found with, if that is known.
 
     Raises
     ------
@@ -195,7 +229,7 @@ def config_of(trial: optuna.trial.FrozenTrial, stamp: Stamp | None = None) -> Op
     if not isinstance(text, str):
         raise ConfigError(f"trial {trial.number} has no stored config.")
     config = OptimizerConfig.from_json(text)
-    if stamp is None:
+    if stamp is None or not stamp.steps:
         return config
     found = Found(stamp.epochs, stamp.batch_size, stamp.steps)
     return OptimizerConfig(config.optimizer, schedule=config.schedule, found=found, **config.hypers, **config.options)
@@ -284,7 +318,7 @@ def last_tick(study: optuna.Study, rule: str | None = None, pass_number: int = 0
     epochs : int, optional
         Epochs of one pass; needed only where there are several passes.
     """
-    ends, key = [0], _start_tick(pass_number)
+    ends, key = [0], _of_pass("start_tick", pass_number)
     for trial in study.get_trials(deepcopy=False):
         if key in trial.user_attrs and (rule is None or rule_of(trial) == rule):
             trained = max(trial.user_attrs.get("epochs", 0), trial.last_step or 0)
@@ -293,8 +327,8 @@ def last_tick(study: optuna.Study, rule: str | None = None, pass_number: int = 0
     return max(ends)
 
 
-def _start_tick(pass_number: int) -> str:
-    return f"start_tick_{pass_number}" if pass_number else "start_tick"
+def _of_pass(key: str, pass_number: int) -> str:
+    return f"{key}_{pass_number}" if pass_number else key
 
 
 def _plain(value: Any) -> Any:

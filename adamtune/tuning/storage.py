@@ -113,6 +113,12 @@ def resolve_url(storage: str | os.PathLike[str] | None = None) -> str:
     backend, _, driver = url.drivername.partition("+")
     if backend not in _DIALECTS:
         raise StorageError(f"{given} is an unknown kind of database, {backend!r}. {_EXPECTED}")
+    if url.password == "***":
+        raise StorageError(
+            f"{given} has lost its password, which an estimator leaves out where it is pickled. Give the whole URL "
+            "again with set_params(storage=...); or leave storage out and set $ADAMTUNE_STORAGE, which other processes "
+            "read too."
+        )
     dialect, usual, extra = _DIALECTS[backend]
     if dialect == "sqlite" and url.database in (None, "", ":memory:"):
         return "memory"
@@ -138,6 +144,35 @@ def redact(url: object) -> str:
     """
     text = _PASSWORD.sub(r"\1***", str(url))
     return _QUERY.sub(lambda part: part[1] + ("***" if _SECRET.search(unquote(part[1])) else part[2]), text)
+
+
+class Discreet(str):
+    """A URL that is itself to whoever connects by it, and `redact`ed where it is shown or pickled.
+
+    Whatever shows an estimator, such as a Pipeline around it or a notebook, asks its parameters for their `repr`.
+
+    >>> Discreet("postgresql://ada:s3cret@host/studies")
+    'postgresql://ada:***@host/studies'
+    """
+
+    __slots__ = ()
+
+    @classmethod
+    def of(cls, given: Any) -> Any:
+        """What was given, as it may be shown: only a text with something to hide becomes another object."""
+        return cls(given) if type(given) is str and redact(given) != given else given
+
+    def __repr__(self) -> str:
+        return repr(redact(self))
+
+    def __reduce__(self) -> tuple:
+        return str, (redact(self),)
+
+    def __copy__(self) -> Discreet:
+        return self
+
+    def __deepcopy__(self, memo: dict) -> Discreet:
+        return self
 
 
 def open_storage(url: str) -> BaseStorage:

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from adamtune.engine.stream import Stream
-from adamtune.tasks import data, networks, splits
+from adamtune.tasks import data, judging, networks, splits
 from adamtune.tasks import task as tasks
 
 layers = keras.layers
@@ -68,6 +68,10 @@ def images(rng, n):
     return rng.normal(size=(n, 6, 6, 2))
 
 
+def named(rng, n):
+    return {"words": tokens(rng, n), "table": numbers(rng, n)}
+
+
 def plain(X, y):
     return keras.Sequential([keras.Input((6,)), layers.Dense(8, activation="tanh"), layers.Dense(N_CLASSES)])
 
@@ -101,6 +105,13 @@ def noisy(X, y):
     )
 
 
+def two_inputs(X, y):
+    inputs = {"table": keras.Input((6,), name="table"), "words": keras.Input((6,), dtype="int32", name="words")}
+    words = layers.Flatten()(layers.Embedding(12, 3)(inputs["words"]))
+    both = layers.Concatenate()([layers.Dense(5, activation="tanh")(inputs["table"]), words])
+    return keras.Model(inputs, layers.Dense(N_CLASSES)(layers.Dropout(0.2)(both)))
+
+
 def make_task(build_model=plain, kind=numbers, *, X=None, n=107, epochs=4, batch_size=16, seed=7, **prepared):
     """A task of three classes, and the stream of its seed: by default 86 rows train, in 5 batches of 16 and one of 6.
 
@@ -114,7 +125,7 @@ def make_task(build_model=plain, kind=numbers, *, X=None, n=107, epochs=4, batch
     floatx = keras.config.floatx()
     rng = np.random.default_rng(0)
     drawn = kind(rng, n)
-    flat = drawn.reshape(n, -1)
+    flat = np.concatenate([part.reshape(n, -1) for part in keras.tree.flatten(drawn)], axis=1)
     X = drawn if X is None else X
     scores = flat @ rng.normal(size=(flat.shape[1], N_CLASSES)) + rng.normal(size=(n, N_CLASSES))
     y = (scores - scores.mean(axis=0)).argmax(axis=1)
@@ -126,6 +137,6 @@ def make_task(build_model=plain, kind=numbers, *, X=None, n=107, epochs=4, batch
     build = networks.builder(build_model, X, y, rows, split(seed).train)
     model = build(seed)
     loss = tasks.choose_loss(None, model, rows)
-    metric, objective = tasks.choose_metric(None, rows, loss, N_CLASSES)
+    metric, objective = judging.choose_metric(None, rows, loss, N_CLASSES)
     task = tasks.Task("small", rows, split, build, loss, metric, objective, "minimize", epochs, batch_size)
     return task, Stream(seed, split(seed))

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.sparse
 
 from adamtune.engine.feed import blocks
 from tests.engine import cases, equality, problems
@@ -10,8 +11,8 @@ STRATEGIES = ("stacked", "looped")
 CONFIGS = [cases.adam(), cases.adam(learning_rate=0.05)]
 
 
-def run(strategy, at_once=None, **options):
-    task, stream = problems.make_task(problems.noisy, n=203, **options)
+def run(strategy, at_once=None, model=problems.noisy, **options):
+    task, stream = problems.make_task(model, n=203, **options)
     engine = equality.open_engine(task, stream, CONFIGS, strategy, at_once=at_once)
     return engine, equality.train(engine, CONFIGS)
 
@@ -48,6 +49,31 @@ def test_rows_on_disk_train_like_rows_in_memory(tmp_path, at_once):
         _, memory = run("stacked", sample_weight=weight)
         _, disk = run("stacked", at_once, X=on_disk, sample_weight=weight)
         same(disk, memory)
+
+
+NAMED = cases.Case("several inputs", problems.two_inputs, problems.named, compared=1)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_several_inputs_train_as_in_keras_fit(strategy):
+    equality.compare(NAMED, strategy, "never", NAMED.tolerance)
+
+
+def test_several_inputs_in_blocks_train_like_those_on_the_device():
+    with problems.precision("float64"):
+        (_, resident), (_, fed) = (
+            run("stacked", each, problems.two_inputs, kind=problems.named) for each in (None, 48)
+        )
+        same(fed, resident)
+
+
+def test_rows_of_a_sparse_matrix_train_like_dense_ones():
+    X = np.random.default_rng(0).poisson(0.3, (203, 6)).astype("float64")
+    with problems.precision("float64"):
+        _, dense = run("stacked", X=X)
+        for at_once in (None, 48):
+            _, sparse = run("stacked", at_once, X=scipy.sparse.csr_array(X))
+            same(sparse, dense)
 
 
 @pytest.mark.parametrize("at_once", [None, 16, 32, 40, 64, 1000])

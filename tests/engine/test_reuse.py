@@ -40,8 +40,8 @@ def squashed(x):
     return x
 
 
-def opened(model=small, seed=7, stages=(), lanes=2, loss=None):
-    task, stream = problems.make_task(lambda X, y: model(), seed=seed)
+def opened(model=small, seed=7, stages=(), lanes=2, loss=None, kind=problems.numbers):
+    task, stream = problems.make_task(lambda X, y: model(), kind, seed=seed)
     if loss is not None:
         task = dataclasses.replace(task, loss=loss)
     plan = Plan("stacked", lanes, lanes, "", "CPU")
@@ -109,6 +109,23 @@ def test_what_is_not_keras_own_is_never_taken_for_the_same(foreign):
     first, _ = opened(foreign)
     second, _ = opened(foreign)
     assert second._programs["sgd"] is not first._programs["sgd"]
+
+
+def two_tables(first, second):
+    inputs = [keras.Input((6,), name=name) for name in (first, second)]
+    left, right = inputs
+    return keras.Model(inputs, layers.Dense(3)(left + layers.Dense(6)(right)))
+
+
+def test_inputs_that_change_places_are_never_taken_for_the_same():
+    """A layer's name says nothing, that of an input says which rows it gets."""
+    kind = lambda rng, n: {"a": rng.normal(size=(n, 6)), "b": rng.normal(size=(n, 6))}  # noqa: E731
+    first, engine = opened(lambda: two_tables("a", "b"), kind=kind)
+    expected = trained(engine)
+    assert trained(opened(lambda: two_tables("a", "b"), kind=kind)[1]) == expected
+    second, engine = opened(lambda: two_tables("b", "a"), kind=kind)
+    assert second._programs["sgd"] is not first._programs["sgd"]
+    assert trained(engine) != expected
 
 
 def adapted(scale):

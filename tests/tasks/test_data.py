@@ -9,7 +9,7 @@ from sklearn.exceptions import DataConversionWarning
 
 from adamtune.errors import DataError
 from adamtune.tasks.data import check_inputs, prepare
-from adamtune.tasks.splits import split
+from adamtune.tasks.splits import folds, split
 
 X = np.arange(24.0).reshape(12, 2)
 LABELS = np.array([0, 1, 2] * 4)
@@ -38,6 +38,7 @@ def images(dtype):
         X.astype(int).astype(str),
         np.asfortranarray(X),
         np.repeat(X, 2, axis=0)[::2],
+        scipy.sparse.csr_matrix(X),
         pd.DataFrame(X, columns=["a", "b"]),
         pd.DataFrame(X).astype("Int64"),
         pd.DataFrame({"a": X[:, 0], "b": X[:, 1].astype(object)}),
@@ -102,7 +103,6 @@ REFUSED_X = {
     "ragged objects": (np.array([[1, 2], [3]] * 6, dtype=object), "X holds values that are no numbers"),
     "one axis": (X[:, 0], r"shape \(12,\), expected 2D array or more.*X.reshape\(-1, 1\)"),
     "a number": (3.0, r"shape \(\), expected 2D array or more"),
-    "sparse": (scipy.sparse.csr_matrix(X), r"X is a sparse matrix, expected a dense array: pass X.toarray\(\)"),
     "complex": (X + 1j, "Complex data not supported: X has dtype complex128, expected real numbers"),
     "no rows": (X[:0], r"Found array with 0 sample.*minimum of 1"),
     "no columns": (X[:, :0], r"Found array with 12 sample.*0 feature.*minimum of 1"),
@@ -220,14 +220,24 @@ REFUSED_Y = {
     "dates": (np.array(["2014-12-22"] * 12, dtype="datetime64[D]"), "auto", "expected labels or real numbers"),
     "times": (pd.Series(pd.to_datetime(["2014-12-22"] * 12)), "regression", "expected labels or real numbers"),
     "ragged": ([[1], [1, 2]] * 6, "auto", "y cannot be made an array.*one label or target a row"),
-    "ragged objects": (np.array([[1], [1, 2]] * 6, dtype=object), "auto", "y cannot be made an array"),
-    "sparse": (scipy.sparse.csr_matrix(ONE_HOT), "auto", r"y is a sparse matrix.*y.toarray\(\)"),
+    "ragged objects": (np.array([[1], [1, 2]] * 6, dtype=object), "auto", "y holds lists or sets, expected one label"),
     "one class": (["a"] * 12, "auto", r"one class only \('a'\), expected at least two"),
     "one number": (np.ones(12, int), "classification", r"one class only \(1\)"),
-    "one-hot": (ONE_HOT, "auto", r"one-hot.*pass y.argmax\(axis=1\).*AdamTunerRegressor"),
+    "one-hot": (
+        ONE_HOT,
+        "auto",
+        r"one-hot.*pass y.argmax\(axis=1\).*several labels.*AdamTunerClassifier.*amounts.*AdamTunerRegressor",
+    ),
     "one-hot floats": (ONE_HOT.astype(float), "auto", r"pass y.argmax\(axis=1\)"),
-    "one-hot as labels": (ONE_HOT, "classification", r"several labels a row.*pass y.argmax\(axis=1\)"),
-    "rows of text": ([["a", "b"]] * 12, "auto", r"y has shape \(12, 2\)"),
+    "one-hot in a sparse matrix": (scipy.sparse.csr_matrix(ONE_HOT), "auto", r"pass y.argmax\(axis=1\)"),
+    "rows of text": ([["a", "b"]] * 12, "auto", r"y has shape \(12, 2\).*MultiLabelBinarizer"),
+    "rows of text as labels": ([["a", "b"]] * 12, "classification", r"y has shape \(12, 2\).*MultiLabelBinarizer"),
+    "sets of labels": ([{"a", "b"}, {"a"}] * 6, "classification", "lists or sets.*MultiLabelBinarizer"),
+    "two columns of classes": ([[0, 2], [1, 1]] * 6, "classification", "columns of 0 and 1 for several labels a row"),
+    "halves among 0 and 1": ([[0, 0.5], [1, 1]] * 6, "classification", "columns of 0 and 1 for several labels a row"),
+    "NaN among 0 and 1": ([[0, math.nan], [1, 1]] * 6, "classification", "y contains NaN.*a column for each label"),
+    "None among 0 and 1": ([[0, None], [1, 1]] * 6, "classification", "Input y contains NaN: 6"),
+    "one row of labels again and again": ([[0, 1, 1]] * 12, "auto", "every column of y holds the same in all rows"),
     "three axes": (np.zeros((12, 2, 2)), "regression", r"y has shape \(12, 2, 2\), expected \(n,\)"),
     "no axis": (3.0, "auto", r"y has shape \(\), expected \(n,\)"),
     "no targets": (np.zeros((12, 0)), "auto", r"y has shape \(12, 0\), expected"),
@@ -246,6 +256,64 @@ def test_refused_targets(y, kind, message):
 
 def test_zeros_and_ones_can_be_amounts():
     assert prepare(X, ONE_HOT, kind="regression").n_outputs == 3
+    assert prepare(X, SEVERAL, kind="regression").kind == "regression"
+
+
+SEVERAL = np.array([[0, 1, 1], [1, 0, 1], [0, 0, 0], [1, 0, 0]] * 3)
+
+
+@pytest.mark.parametrize(
+    "y",
+    [
+        SEVERAL,
+        SEVERAL.tolist(),
+        list(SEVERAL),
+        SEVERAL.astype(object),
+        SEVERAL.astype(bool),
+        SEVERAL.astype("float32"),
+        SEVERAL.astype("uint8"),
+        scipy.sparse.csr_matrix(SEVERAL),
+        scipy.sparse.csc_array(SEVERAL),
+        pd.DataFrame(SEVERAL, columns=["a", "b", "c"]),
+        pd.DataFrame(SEVERAL).astype("boolean"),
+    ],
+    ids=lambda value: f"{type(value).__name__}-{getattr(value, 'dtype', '')}",
+)
+def test_columns_of_0_and_1_are_several_labels_a_row(y):
+    for asked in ("auto", "classification"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            data = prepare(X, y, kind=asked)
+        assert (data.kind, data.n_outputs, data.one_label) == ("multilabel", 3, False)
+        assert data.classes.tolist() == [0, 1, 2]
+        assert data.y.dtype == np.int32
+        np.testing.assert_array_equal(data.y, SEVERAL)
+
+
+@pytest.mark.parametrize("dtype", ["int64", "bool", "float32", "uint8"])
+def test_the_type_of_0_and_1_is_kept_in_mind(dtype):
+    assert prepare(X, SEVERAL.astype(dtype)).label_type == dtype
+    assert prepare(X, LABELS.astype("uint8")).label_type is None
+
+
+def test_one_hot_rows_for_a_classifier_are_several_labels_and_it_is_said():
+    with pytest.warns(UserWarning, match=r"exactly one 1: its 3 columns are trained as labels.*y.argmax\(axis=1\)"):
+        data = prepare(X, ONE_HOT, kind="classification")
+    assert data.kind == "multilabel"
+
+
+def test_a_label_that_no_row_or_every_row_has_is_named():
+    y = np.hstack([np.zeros((12, 1), int), SEVERAL, np.ones((12, 1), int)])
+    with pytest.warns(UserWarning, match=r"column\(s\) 0, 4 hold the same in all rows"):
+        assert prepare(X, y).n_outputs == 5
+
+
+def test_several_labels_are_split_without_strata():
+    for data in (prepare(X, SEVERAL), prepare(X, TARGETS)):
+        chosen = split(data, 0.25, seed=0)
+        assert (len(chosen.train), len(chosen.valid)) == (9, 3)
+    assert chosen.valid.tolist() == split(prepare(X, SEVERAL), 0.25, seed=0).valid.tolist()
+    assert [len(fold.valid) for fold in folds(prepare(X, SEVERAL), 3)] == [4, 4, 4]
 
 
 @pytest.mark.parametrize("y", [LABELS, TARGETS])
@@ -334,6 +402,8 @@ def test_refused_sample_weight(weight, message):
         ({0: "heavy"}, LABELS, "finite weights"),
         ({0: [1, 2]}, LABELS, "finite weights"),
         ("balanced", TARGETS, "the task is regression: use sample_weight"),
+        ("balanced", SEVERAL, "a row may have several labels: use sample_weight"),
+        ({0: 2.0}, SEVERAL, "a row may have several labels: use sample_weight"),
     ],
 )
 def test_refused_class_weight(class_weight, y, message):
@@ -365,6 +435,12 @@ def test_who_gives_no_weight_gives_ones(given_weight, judging):
     np.testing.assert_array_equal(weight[12:], [1.0, 1.0] if judging is None else judging)
 
 
+def test_validation_rows_of_several_labels():
+    data = prepare(X, SEVERAL, validation_data=(X[:2], [[True, True, True], [False, False, False]]))
+    assert data.y[12:].tolist() == [[1, 1, 1], [0, 0, 0]]
+    assert data.y.dtype == np.int32
+
+
 def test_balanced_counts_the_given_rows_only():
     plain = prepare(X, LABELS, class_weight="balanced")
     more = prepare(X, LABELS, class_weight="balanced", validation_data=(X[:5], [0] * 5))
@@ -392,6 +468,9 @@ def test_two_types_of_images_become_floats():
         ((X, [0, 7, 1] * 4), LABELS, r"labels that y does not: \[7\]. Expected: \[0, 1, 2\]"),
         ((X, ["a"] * 12), LABELS, r"labels that y does not: \['a'\]"),
         ((X, ONE_HOT), LABELS, "validation_data's y has shape.*y.argmax"),
+        ((X, LABELS), SEVERAL, r"validation_data's y has shape \(12,\), that of fit \(12, 3\)"),
+        ((X, SEVERAL[:, :2]), SEVERAL, r"validation_data's y has shape \(12, 2\), that of fit \(12, 3\)"),
+        ((X, 2 * SEVERAL), SEVERAL, "validation_data's y has shape.*columns of 0 and 1"),
         ((X, [math.nan, 1, 2] * 4), LABELS, "labels that y does not"),
         ((X, [math.nan] * 12), TARGETS, "contains NaN or infinity"),
         ((X, np.zeros((12, 2))), TARGETS, r"validation_data's y has shape \(12, 2\), that of fit \(12,\)"),

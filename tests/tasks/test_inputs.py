@@ -1,14 +1,17 @@
+import itertools
+import pathlib
 import tracemalloc
 
 import numpy as np
 import pytest
+import scipy.sparse
 from hypothesis import given
 from hypothesis import strategies as st
 
 from adamtune.errors import DataError
 from adamtune.tasks import inputs as module
 from adamtune.tasks.data import check_inputs, prepare
-from adamtune.tasks.inputs import Inputs, inputs, stack
+from adamtune.tasks.inputs import Inputs, Sparse, inputs, stack
 
 MB = 2**20
 
@@ -109,7 +112,7 @@ def test_a_sample_is_spread_over_the_rows_it_may_see(monkeypatch):
 def test_rows_to_predict_have_the_type_of_those_that_trained():
     ids = np.array([[2**24 + 1, 3]])
     assert check_inputs(ids).dtype == np.float32
-    kept = check_inputs(ids, dtype="int32")
+    kept = check_inputs(ids, dtypes={"": "int32"})
     assert (kept.dtype, kept.array().tolist()) == (np.int32, ids.tolist())
 
 
@@ -151,3 +154,199 @@ def test_a_large_file_is_never_in_memory_as_a_whole(tmp_path, dtype):
         tracemalloc.stop()
     assert peak < 150 * MB
     assert data.x.blocks[0] is x
+
+
+# ----------------------------------------------------------------------------------------------- sparse matrices
+
+COUNTS = np.random.default_rng(0).poisson(0.5, (30, 7))
+FORMATS = ["csr", "csc", "coo", "lil", "dok", "bsr", "dia"]
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "int64", "uint8", "bool"])
+@pytest.mark.parametrize("kind", [*(f"{name}_matrix" for name in FORMATS), *(f"{name}_array" for name in FORMATS)])
+def test_a_sparse_matrix_is_taken_as_the_dense_one_is(kind, dtype, monkeypatch):
+    monkeypatch.setattr(module, "_CHUNK", 64)  # of a few rows
+    counts = COUNTS.astype(dtype)
+    sparse, dense = (inputs(each, "X", "float32") for each in (getattr(scipy.sparse, kind)(counts), counts))
+    assert (sparse.shape, sparse.dtype, sparse.nbytes) == (dense.shape, dense.dtype, dense.nbytes)
+    index = np.random.default_rng(1).integers(0, 30, 40)
+    assert type(sparse.take(index)) is np.ndarray
+    for mine, other in (
+        (sparse.take(index), dense.take(index)),
+        (sparse.array(), dense.array()),
+        (sparse[2:5], dense[2:5]),
+    ):
+        assert mine.dtype == other.dtype
+        np.testing.assert_array_equal(mine, other)
+    np.testing.assert_array_equal(np.concatenate(list(sparse.chunks())), dense.array())
+
+
+def test_blocks_may_be_sparse_and_dense():
+    labels = np.arange(30) % 3
+    data = prepare(scipy.sparse.csr_array(COUNTS), labels, validation_data=(COUNTS[:5] + 0.5, labels[:5]))
+    assert [type(block) for block in data.x.blocks] == [Sparse, np.ndarray]
+    np.testing.assert_array_equal(data.x.array(), np.concatenate([COUNTS, COUNTS[:5] + 0.5]))
+    np.testing.assert_array_equal(data.x.take([32, 3, 32]), [COUNTS[2] + 0.5, COUNTS[3], COUNTS[2] + 0.5])
+
+
+def test_a_large_sparse_matrix_is_never_dense_as_a_whole():
+    n = 200_000
+    X = scipy.sparse.csr_array((np.ones(n), (np.arange(n), np.arange(n))))  # 320 GB if it were dense
+    tracemalloc.start()
+    try:
+        data = prepare(X, np.arange(n) % 3)
+        np.testing.assert_array_equal(data.x.take([7, n - 1]).nonzero(), [[0, 1], [7, n - 1]])
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 20 * MB
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e39])
+def test_what_a_sparse_matrix_holds_is_checked(bad):
+    X = scipy.sparse.csr_array(COUNTS.astype("float64"))
+    X.data[[0, 9]] = bad
+    with pytest.raises(DataError, match=r"X holds 2 value\(s\).*expected finite"):
+        inputs(X, "X", "float32")
+    with pytest.raises(DataError, match=r"shape \(7,\), expected 2D array or more"):
+        inputs(scipy.sparse.coo_array(COUNTS[0]), "X", "float32")
+
+
+# ------------------------------------------------------------------------------------------------- several inputs
+
+NAMED = {"words": COUNTS, "image": np.ones((30, 4, 4, 1), "uint8"), "bag": scipy.sparse.csr_array(COUNTS)}
+
+
+def test_several_inputs_have_the_same_rows_by_name():
+    x = inputs(NAMED, "X", "float32")
+    assert list(x.parts) == ["bag", "image", "words"] and len(x) == 30
+    assert x.dtypes == {"bag": "float32", "image": "uint8", "words": "float32"}
+    assert x.row_shape == {"bag": (7,), "image": (4, 4, 1), "words": (7,)}
+    assert x.row_nbytes == 2 * 7 * 4 + 16 and x.nbytes == 30 * x.row_nbytes and not x.on_disk
+    for taken, rows in ((x.take([4, 2]), [4, 2]), (x[1:3], [1, 2]), (x.array(), range(30))):
+        for name, part in x.parts.items():
+            assert taken[name].dtype == part.dtype
+            np.testing.assert_array_equal(taken[name], part.take(rows))
+    twice = stack(
+        x,
+        inputs(
+            {"bag": COUNTS, "image": np.ones((2, 4, 4, 1)), "words": COUNTS} | {"image": NAMED["image"]}, "X", "float32"
+        ),
+        "float32",
+    )
+    assert len(twice) == 60
+    np.testing.assert_array_equal(twice.take([33, 3])["bag"], COUNTS[[3, 3]])
+
+
+def test_one_input_on_disk_is_enough(tmp_path):
+    assert inputs(NAMED | {"image": on_disk(tmp_path, NAMED["image"])}, "X", "float32").on_disk
+
+
+@pytest.mark.parametrize(
+    ("given_as", "message"),
+    [
+        ({}, r"X is a dict with keys \[\], expected the names of the model's inputs"),
+        ({1: COUNTS}, r"keys \[1\], expected the names"),
+        ({"": COUNTS}, r"keys \[''\], expected the names"),
+        ({"a": {"b": COUNTS}}, r"X\['a'\] is a dict in a dict"),
+        ({"a": COUNTS, "b": COUNTS[:9]}, "inconsistent numbers of samples: X has a: 30, b: 9"),
+        ({"a": COUNTS, "b": COUNTS[:, 0]}, r"X\['b'\] has shape \(30,\).*X\['b'\].reshape\(-1, 1\)"),
+        ({"a": COUNTS, "b": COUNTS * np.nan}, r"X\['b'\] holds 210 value"),
+    ],
+)
+def test_refused_dicts(given_as, message):
+    with pytest.raises(DataError, match=message):
+        inputs(given_as, "X", "float32")
+
+
+def test_rows_that_judge_have_the_names_of_those_that_train():
+    labels = np.arange(30) % 3
+    for other in (COUNTS, {"words": COUNTS}):
+        with pytest.raises(DataError, match=r"validation_data's rows have shape .*, those of X .*: expected the same"):
+            prepare(NAMED, labels, validation_data=(other, labels))
+
+
+def test_rows_to_predict_have_the_names_of_those_that_trained():
+    named, single = (inputs(each, "X", "float32").dtypes for each in (NAMED, COUNTS))
+    assert check_inputs(NAMED, dtypes=named | {"words": "int32"}).dtypes["words"] == "int32"
+    with pytest.raises(DataError, match="X is one array, but fit was given a dict of bag, image, words"):
+        check_inputs(COUNTS, dtypes=named)
+    with pytest.raises(DataError, match="X is a dict of words, but fit was given a dict of bag"):
+        check_inputs({"words": COUNTS}, dtypes=named)
+    with pytest.raises(DataError, match="X is a dict of bag, image, words, but fit was given one array"):
+        check_inputs(NAMED, dtypes=single)
+
+
+# ------------------------------------------------------------------------------------------------------- readers
+
+ROWS = np.arange(48.0).reshape(12, 4)
+
+
+def of_tensorflow():
+    tensorflow = pytest.importorskip("tensorflow")
+    return "dataset", tensorflow.data.Dataset.from_tensor_slices((ROWS, np.arange(12))).batch(5)
+
+
+def of_torch():
+    torch = pytest.importorskip("torch")
+    rows = torch.utils.data.TensorDataset(torch.tensor(ROWS), torch.arange(12))
+    return "loader", torch.utils.data.DataLoader(rows, batch_size=5)
+
+
+def map_style_of_torch():
+    torch = pytest.importorskip("torch")
+    return "dataset", torch.utils.data.TensorDataset(torch.tensor(ROWS), torch.arange(12))
+
+
+def of_keras():
+    import keras
+
+    class Own(keras.utils.PyDataset):
+        def __len__(self):
+            return 3
+
+        def __getitem__(self, number):
+            rows = slice(5 * number, 5 * number + 5)
+            return ROWS[rows], np.arange(12)[rows]
+
+    return "dataset", Own()
+
+
+def generator():
+    return "batches", ((ROWS[start : start + 5], np.arange(12)[start : start + 5]) for start in (0, 5, 10))
+
+
+@pytest.mark.parametrize(
+    ("make", "kind"),
+    [
+        (of_tensorflow, "a tf.data.Dataset"),
+        (of_torch, "a torch DataLoader"),
+        (map_style_of_torch, "a torch Dataset"),
+        (of_keras, "a keras PyDataset"),
+        (generator, r"an iterator \(generator\)"),
+    ],
+)
+def test_what_yields_batches_is_refused_with_a_line_that_reads_it(make, kind):
+    name, reader = make()
+    with pytest.raises(DataError, match=f"X is {kind}, expected an array.*Rows that do not fit the memory") as caught:
+        prepare(reader, None)
+    known = {"np": np, "itertools": itertools, "n_batches": 3, name: reader}
+    if kind == "a torch Dataset":
+        known["torch"] = pytest.importorskip("torch")
+    exec(str(caught.value).split("`")[1], known)
+    np.testing.assert_array_equal(known["X"], ROWS)
+    np.testing.assert_array_equal(known["y"], np.arange(12))
+
+
+@pytest.mark.parametrize(
+    ("path", "advice"),
+    [
+        ("rows.npy", r"np.load\('rows.npy', mmap_mode='r'\)"),
+        (pathlib.Path("rows.CSV"), r"pandas.read_csv\('rows.CSV'\)"),
+        (b"rows.parquet", r"pandas.read_parquet\('rows.parquet'\)"),
+        ("rows", "np.memmap"),
+    ],
+)
+def test_a_path_is_refused_with_what_reads_it(path, advice):
+    with pytest.raises(DataError, match=f"X is the path 'rows.*', expected an array: pass .*{advice}"):
+        inputs(path, "X", "float32")

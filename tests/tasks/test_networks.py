@@ -384,7 +384,13 @@ def of_text(layer):
 @pytest.mark.parametrize(
     ("data", "make", "message"),
     [
-        (THREE, two_inputs, r"has 2 inputs \(left, right\): several inputs are not there yet, expected one"),
+        (THREE, two_inputs, r"has 2 inputs \(left, right\), but X is one array: .*X = \{'left': ..., 'right': ...\}"),
+        (
+            prepare({"left": X, "other": X}, LABELS),
+            two_inputs,
+            "has inputs named left, right, but X is a dict of left, other: expected the same names",
+        ),
+        (prepare({"left": X, "right": X[:, :2]}, LABELS), two_inputs, r"cannot take rows of shape \{'left': \(4,\), "),
         (THREE, lambda: of_text(layers.StringLookup(vocabulary=["a"])), r"\(StringLookup\) reads text, but rows are"),
         (
             THREE,
@@ -398,7 +404,7 @@ def of_text(layer):
         ),
         (THREE, lambda: keras.Sequential([keras.Input((4,)), layers.Flatten()]), "has no trainable weights"),
     ],
-    ids=["inputs", "text", "texts", "stateful", "nothing to train"],
+    ids=["inputs", "names", "shapes", "text", "texts", "stateful", "nothing to train"],
 )
 def test_models_that_cannot_be_tuned(data, make, message):
     with pytest.raises(ModelError, match=message):
@@ -415,6 +421,19 @@ def test_whole_numbers_stay_whole_where_the_model_declares_them():
     for model in (ending(keras.Input((6,))), keras.Sequential([layers.Dense(3)]), Subclassed(3)):
         assert networks.typed(ids, model) is ids
     assert networks.typed(THREE, ending(keras.Input((4,), dtype="int32"))) is THREE
+
+
+def test_each_of_several_inputs_has_the_type_that_the_model_declares():
+    both = prepare({"words": IDS + 2**24, "counts": IDS, "table": np.ones((len(IDS), 2))}, LABELS)
+    inputs = {
+        "words": keras.Input((6,), dtype="int64", name="words"),
+        "counts": keras.Input((6,), name="counts"),
+        "table": keras.Input((2,), dtype="int32", name="table"),
+    }
+    flat = [layers.Flatten()(layers.Embedding(5, 1)(inputs["words"])), inputs["counts"], inputs["table"]]
+    typed = networks.typed(both, keras.Model(inputs, layers.Dense(3)(layers.Concatenate()(flat))))
+    assert typed.x.dtypes == {"counts": "float32", "table": "float32", "words": "int64"}
+    np.testing.assert_array_equal(typed.x.take([0])["words"], IDS[:1] + 2**24)
 
 
 # ------------------------------------------------------------------------------------------------ rows and files

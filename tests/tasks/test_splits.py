@@ -68,11 +68,16 @@ def test_a_label_of_one_row_is_split_anyhow():
     assert len(split(many, 0.1, 0).valid) == 2  # fewer rows than labels
 
 
-@pytest.mark.parametrize(("n", "share"), [(1, 0.5), (3, 1.0), (3, 0.0)])
+@pytest.mark.parametrize(("n", "share"), [(2, 0.9), (3, 1.0), (3, 0.0)])
 def test_a_split_with_an_empty_side(n, share):
     data = prepare(np.zeros((n, 1)), np.linspace(0, 0.5, n), kind="regression")
     with pytest.raises(DataError, match=rf"validation_split={share} of {n} rows leaves.*another validation_split"):
         split(data, share, 0)
+
+
+def test_one_row_is_not_split():
+    with pytest.raises(DataError, match="one sample cannot train and judge"):
+        split(prepare(np.zeros((1, 1)), [0.5], kind="regression"), 0.5, 0)
 
 
 # ------------------------------------------------------------------------------------------------------ groups

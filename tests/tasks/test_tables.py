@@ -1,10 +1,14 @@
 import gzip
+import json
+import pickle
+from dataclasses import asdict
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from adamtune.errors import DataError
-from adamtune.tasks.tables import digits, read_table
+from adamtune.tasks.tables import Encoder, digits, encoded, read_table
 
 
 @pytest.fixture
@@ -195,3 +199,144 @@ def test_a_broken_gz_and_a_folder_are_refused(content, tmp_path):
 def test_the_digits_are_there():
     table = digits()
     assert (table.x.shape, table.x.max(), sorted(set(table.y))) == ((1797, 64), 16, list(range(10)))
+
+
+# ---------------------------------------------------------------------------------------------- frames of pandas
+
+N = 8
+FRAME = pd.DataFrame(
+    {
+        "age": [20.0, 30.0, None, 50.0, 40.0, np.inf, 20.0, 60.0],
+        "colour": ["red", "blue", None, "red", "green", "blue", "red", "red"],
+        "size": pd.Categorical([1, 2, 1, 3, 2, 1, 3, 1]),
+        "left": [True, False] * 4,
+        "count": pd.array([1, None, 3, 4, 5, 6, 7, 8], dtype="Int64"),
+        "member": pd.array([True, None, False, True] * 2, dtype="boolean"),
+        "born": pd.date_range("2020-01-01", periods=N),
+        "took": pd.to_timedelta(range(N), unit="h"),
+        "name": [f"person {i}" for i in range(N)],
+        "same": ["a"] * N,
+    }
+)
+FEATURES = [
+    *("age", "count"),
+    *("colour=blue", "colour=green", "colour=missing", "colour=red"),
+    *("size=1", "size=2", "size=3", "left=True"),
+    *("member=False", "member=True", "member=missing"),
+]
+
+
+def test_a_frame_becomes_numbers():
+    encoder = Encoder.fit(FRAME)
+    assert encoder.features == FEATURES
+    x = encoder.transform(FRAME)
+    assert (x.dtype, x.shape) == (np.float32, (N, len(FEATURES)))
+    np.testing.assert_array_equal(x[:, 0], [20, 30, 35, 50, 40, 35, 20, 60])
+    np.testing.assert_array_equal(x[:, 1], [1, 5, 3, 4, 5, 6, 7, 8])
+    np.testing.assert_array_equal(x[1, 2:], [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1])
+    np.testing.assert_array_equal(x[2, 2:], [0, 0, 1, 0, 1, 0, 0, 1, 1, 0, 0])
+    assert encoder.transform(FRAME, "float64").dtype == np.float64
+
+
+def test_what_was_done_to_a_frame_is_said():
+    encoder = Encoder.fit(FRAME)
+    assert encoder.dropped == (
+        "Dropped, because every row has the same: same.",
+        "Dropped, because text or dates that differ in nearly every row cannot be learned: name.",
+        "Dropped, because dates and times are no numbers (make some of them, such as the hour or the weekday): born, "
+        "took.",
+    )
+    assert encoder.said == (*encoder.dropped, "Filled 3 missing numbers by the median: age, count.")
+
+
+def test_an_encoder_is_data():
+    encoder = Encoder.fit(FRAME)
+    json.dumps(asdict(encoder))
+    copied = pickle.loads(pickle.dumps(encoder))
+    assert copied == encoder
+    np.testing.assert_array_equal(copied.transform(FRAME), encoder.transform(FRAME))
+
+
+def test_rows_are_encoded_alike_whatever_they_come_with():
+    encoder = Encoder.fit(FRAME)
+    whole = encoder.transform(FRAME)
+    for rows in ([3], [5, 1], slice(2, 3)):
+        np.testing.assert_array_equal(encoder.transform(FRAME.iloc[rows]), whole[rows])
+    np.testing.assert_array_equal(encoder.transform(FRAME.to_numpy(object)), whole)
+    np.testing.assert_array_equal(encoder.transform(FRAME.set_axis([7] * N)), whole)  # an index says nothing
+
+
+def test_unknown_text_is_another_value_or_none():
+    rare = [f"c{i % 50:02d}" for i in range(100)] + [f"rare{i}" for i in range(10)]
+    encoder = Encoder.fit(pd.DataFrame({"few": ["a", "b", "c", "a", "b"] * 22, "many": rare, "two": ["x", "y"] * 55}))
+    x = encoder.transform(pd.DataFrame({"few": ["d", None], "many": ["new", None], "two": ["z", None]}))
+    features = encoder.features
+    assert features[-2:] == ["many=other", "two=y"]
+    np.testing.assert_array_equal(x[:, features.index("many=other")], [1, 1])
+    np.testing.assert_array_equal(np.delete(x, features.index("many=other"), axis=1), 0)
+
+
+def test_a_gap_where_there_was_none_is_the_median():
+    encoder = Encoder.fit(pd.DataFrame({"n": [1, 2, 9], "t": ["a", "b", "a"]}))
+    for gap in (None, np.nan, pd.NA, np.inf):
+        assert encoder.transform(pd.DataFrame({"n": [gap], "t": ["b"]})).tolist() == [[2, 1]]
+
+
+def test_text_where_numbers_were_is_refused_unless_marks_were_gaps():
+    n = [*range(19), "?"]
+    clean, marked = (Encoder.fit(pd.DataFrame({"n": each, "t": ["a", "b"] * 10})) for each in (range(20), n))
+    other = pd.DataFrame({"n": ["5", "n/a"], "t": ["a", "b"]})
+    np.testing.assert_array_equal(marked.transform(other), [[5, 0], [9, 1]])
+    with pytest.raises(DataError, match="n held numbers when the table was encoded, but holds 'n/a' now"):
+        clean.transform(other)
+
+
+@pytest.mark.parametrize("columns", [["n"], ["t", "n"], ["n", "u"], ["n", "t", "u"]])
+def test_other_columns_are_refused(columns):
+    encoder = Encoder.fit(pd.DataFrame({"n": [1, 2], "t": ["a", "b"]}))
+    with pytest.raises(DataError, match=r"has the columns .*; expected those of fit: n, t\."):
+        encoder.transform(pd.DataFrame({name: [1, 2] for name in columns}))
+
+
+def test_columns_of_one_name_keep_their_places():
+    frame = pd.DataFrame([[1, "a", 5], [2, "b", 6], [3, "a", 5]], columns=["x", "y", "x"])
+    np.testing.assert_array_equal(Encoder.fit(frame).transform(frame), [[1, 5, 0], [2, 6, 1], [3, 5, 0]])
+
+
+def test_complex_numbers_are_refused():
+    with pytest.raises(DataError, match="z has dtype complex128, expected real numbers"):
+        Encoder.fit(pd.DataFrame({"z": [1 + 2j, 3j], "t": ["a", "b"]}))
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        FRAME.to_numpy(object),
+        pd.DataFrame({"a": [1, 2], "b": [True, False], "c": [0.5, 1.5]}),
+        pd.DataFrame({"a": pd.array([1, 2], dtype="Int64"), "b": pd.array([True, False], dtype="boolean")}),
+        pd.DataFrame(index=[1, 2]),
+        pd.DataFrame({"a": []}, dtype=object),
+    ],
+    ids=["array", "numbers", "nullable numbers", "no columns", "no rows"],
+)
+def test_what_is_numbers_already_stays_as_it_is(rows):
+    judging = (rows, [0, 1])
+    encoder, x, same = encoded(rows, judging, "float32")
+    assert encoder is None
+    assert x is rows
+    assert same is judging
+
+
+def test_rows_that_judge_teach_nothing():
+    train, judge = FRAME.iloc[:6], FRAME.iloc[6:]
+    encoder, x, (judging, y) = encoded(train, (judge, "y"), "float64")
+    assert encoder == Encoder.fit(train)
+    np.testing.assert_array_equal(x, encoder.transform(train, "float64"))
+    np.testing.assert_array_equal(judging, encoder.transform(judge, "float64"))
+    assert (y, judging.dtype) == ("y", np.float64)
+    assert encoded(train, None, "float32")[2] is None
+
+
+def test_a_frame_without_a_usable_column_is_refused():
+    with pytest.raises(DataError, match=r"X has no usable column\. Dropped, because every row has the same: a\."):
+        encoded(pd.DataFrame({"a": ["x", "x"], "b": pd.to_datetime(["2020", "2021"])}), None, "float32")

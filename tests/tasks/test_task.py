@@ -7,6 +7,7 @@ import pytest
 from keras import layers
 
 from adamtune.errors import ModelError, SettingError
+from adamtune.tasks import judging
 from adamtune.tasks import task as tasks
 from adamtune.tasks.data import prepare
 from adamtune.tasks.inputs import Inputs
@@ -230,7 +231,7 @@ def test_where_the_loss_does_not_say_the_last_activation_does(loss, width, activ
     logits = tasks.from_logits(loss, net(layers.Dense(width, activation=activation)))
     assert logits == (activation in ("linear", "tanh"))
     if width == 1:
-        metric, _ = tasks.choose_metric("accuracy", BINARY, loss, width, logits)
+        metric, _ = judging.choose_metric("accuracy", BINARY, loss, width, logits)
         assert metric._fn_kwargs["threshold"] == (0.0 if logits else 0.5)
 
 
@@ -240,96 +241,6 @@ def test_a_loss_that_says_is_believed(activation):
     for said in (True, False):
         assert tasks.from_logits(losses.BinaryCrossentropy(from_logits=said), model) == said
     assert not tasks.from_logits(losses.MeanSquaredError(), model)  # outputs are compared with 0 and 1 as they are
-
-
-# ------------------------------------------------------------------------------------------------------- metric
-
-
-@pytest.mark.parametrize(
-    ("given", "data", "loss", "width", "expected", "name", "objective"),
-    [
-        (None, NUMBERS, "mse", 1, None, None, "val_loss"),
-        ("loss", NUMBERS, "mse", 1, None, None, "val_loss"),
-        (None, BINARY, "binary_crossentropy", 1, "BinaryAccuracy", "accuracy", "val_loss"),
-        ("val_loss", THREE, "sparse_categorical_crossentropy", 3, "SparseCategoricalAccuracy", "accuracy", "val_loss"),
-        ("accuracy", BINARY, "binary_crossentropy", 1, "BinaryAccuracy", "accuracy", "val_accuracy"),
-        ("acc", THREE, "categorical_crossentropy", 3, "CategoricalAccuracy", "accuracy", "val_accuracy"),
-        (
-            "val_accuracy",
-            THREE,
-            "sparse_categorical_crossentropy",
-            3,
-            "SparseCategoricalAccuracy",
-            "accuracy",
-            "val_accuracy",
-        ),
-        ("mae", NUMBERS, "mse", 1, "MeanAbsoluteError", "mae", "val_mae"),
-        ("val_mae", NUMBERS, "mse", 1, "MeanAbsoluteError", "mae", "val_mae"),
-        (others, NUMBERS, "mse", 1, "MeanMetricWrapper", "others", "val_others"),
-        (lambda y_true, y_pred: others(y_true, y_pred), NUMBERS, "mse", 1, "MeanMetricWrapper", "lambda", "val_lambda"),
-    ],
-)
-def test_metric_and_objective(given, data, loss, width, expected, name, objective):
-    loss = tasks.choose_loss(loss, net(layers.Dense(width)), data)
-    metric, found = tasks.choose_metric(given, data, loss, width)
-    assert found == objective
-    assert (None if metric is None else type(metric).__name__, getattr(metric, "name", None)) == (expected, name)
-
-
-def test_a_metric_object_keeps_its_name():
-    given = keras.metrics.MeanAbsolutePercentageError(name="share")
-    assert tasks.choose_metric(given, NUMBERS, losses.MeanSquaredError(), 1) == (given, "val_share")
-
-
-@pytest.mark.parametrize("logits", [False, True])
-def test_accuracy_of_one_column_cuts_in_the_middle(logits):
-    metric, _ = tasks.choose_metric("accuracy", BINARY, losses.BinaryCrossentropy(from_logits=logits), 1)
-    middle = 0.0 if logits else 0.5
-    metric.update_state([[0], [1], [1]], [[middle - 0.1], [middle + 0.1], [middle - 0.1]])
-    assert float(metric.result()) == pytest.approx(2 / 3)
-
-
-@pytest.mark.parametrize(
-    "given", ["auc", "AUC", keras.metrics.AUC(), "f1_score", "r2_score", keras.metrics.RootMeanSquaredError()]
-)
-def test_a_metric_that_is_no_mean_over_rows(given):
-    with pytest.raises(SettingError, match=r"is no mean over rows, so lanes cannot add it up.*'accuracy', 'mae'"):
-        tasks.choose_metric(given, BINARY, losses.BinaryCrossentropy(), 1)
-
-
-def test_refused_metrics():
-    with pytest.raises(SettingError, match=r"metric='accuracy' needs labels.*try 'mae' or None"):
-        tasks.choose_metric("accuracy", NUMBERS, losses.MeanSquaredError(), 1)
-    for unknown in ("accurracy", "val_", 3):
-        with pytest.raises(SettingError, match=r"is unknown to keras\.metrics\.get"):
-            tasks.choose_metric(unknown, BINARY, losses.BinaryCrossentropy(), 1)
-
-
-@pytest.mark.parametrize(
-    ("given", "metric", "expected"),
-    [
-        (None, None, "minimize"),
-        (None, "accuracy", "maximize"),
-        (None, "mae", "minimize"),
-        (None, "cosine_similarity", "maximize"),
-        ("maximize", "mae", "maximize"),
-        ("minimize", "accuracy", "minimize"),
-        ("maximize", others, "maximize"),
-    ],
-)
-def test_direction(given, metric, expected):
-    data = BINARY if metric == "accuracy" else NUMBERS
-    found, objective = tasks.choose_metric(metric, data, losses.MeanSquaredError(), 1)
-    assert tasks.choose_direction(given, found, objective) == expected
-
-
-def test_refused_directions():
-    metric, objective = tasks.choose_metric(others, NUMBERS, losses.MeanSquaredError(), 1)
-    with pytest.raises(SettingError, match="whether 'val_others' should fall or rise is not known: write direction="):
-        tasks.choose_direction(None, metric, objective)
-    for given in ("up", "max", 1, ["minimize"]):
-        with pytest.raises(SettingError, match="expected 'minimize', 'maximize' or None"):
-            tasks.choose_direction(given, metric, objective)
 
 
 # -------------------------------------------------------------------------------------------------- fingerprint
@@ -343,7 +254,7 @@ def functional(names=("x", "y"), width=6, activation="relu", dropout=0.1, dtype=
 
 def make(data=THREE, loss=None, metric="accuracy", validation_split=0.2, **others):
     loss = loss or losses.SparseCategoricalCrossentropy(from_logits=True)
-    metric, objective = tasks.choose_metric(metric, data, loss, 3)
+    metric, objective = judging.choose_metric(metric, data, loss, 3)
     task = Task(
         "small",
         data,
