@@ -285,7 +285,7 @@ def _loss_arguments(model: Any, arrays: list[np.ndarray]) -> Any:
 
 
 def _take_loss_arguments(model: Any, arguments: dict[str, Any] | None) -> None:
-    loss = getattr(model, "loss", None)
+    loss: Any = getattr(model, "loss", None)
     if arguments and hasattr(loss, "_fn_kwargs"):
         loss._fn_kwargs = arguments
 

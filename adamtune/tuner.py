@@ -226,7 +226,7 @@ class AdamTuner(CallbackSupportMixin, BaseEstimator):
     def fit(
         self,
         X: Any,
-        y: Any,
+        y: Any = None,
         sample_weight: Any = None,
         *,
         validation_data: tuple | None = None,

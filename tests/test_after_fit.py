@@ -40,7 +40,7 @@ def test_any_trial_can_be_trained_again(fitted, number):
 
 
 def test_every_pass_can_be_trained_again():
-    tuner = tuned(cv=2, n_trials=2, model=masked)
+    tuner = tuned(cv=2, n_trials=2, model=masked, pruner="none")
     trial = trials(tuner)[1]
     values = [tuner.replay(trial, number)[1]["val_loss"][-1] for number in range(2)]
     assert values == pytest.approx([trial.user_attrs["pass_0"], trial.user_attrs["pass_1"]], rel=1e-5)

@@ -56,6 +56,10 @@ class Subclassed(keras.Model):
         return self.outer(keras.ops.concatenate([x["table"], keras.ops.cast(x["words"], x["table"].dtype)], axis=1))
 
 
+def subclassed(X, y):
+    return Subclassed()
+
+
 def looped(X, y):
     inputs = [keras.Input((4, 4, 1), name="image"), keras.Input((3,), name="table")]
     flat = layers.Flatten()(layers.Conv2D(2, 2)(inputs[0]))
@@ -115,7 +119,7 @@ def test_the_default_network_takes_several_inputs():
 
 def test_a_model_in_python_takes_a_dict():
     X = {name: NAMED[name] for name in ("words", "table")}
-    tuner = tuned(X=X, model=lambda X, y: Subclassed(), **SMALL | {"refit": True})
+    tuner = tuned(X=X, model=subclassed, **SMALL | {"refit": True})
     assert tuner.plan_.strategy == "stacked"
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(tuner)).predict(X), tuner.predict(X))
 

@@ -72,7 +72,7 @@ def test_callback_stops_the_training_of_a_pruned_trial(begin, url):
 def test_callback_ends_a_diverged_trial(begin, url):
     trial = begin(pruner="none")
     history = fit(trial, rate=1e20)
-    assert len(history.epoch) < 4 and not np.isfinite(history.history["loss"][-1])
+    assert len(history.epoch) < 4 and not np.isfinite(history.history["val_loss"][-1])
     assert trial.state == "diverged" and records.diverged(stored(url).trials[0])
 
 

@@ -297,7 +297,7 @@ def test_automatic_space_and_seed_are_those_of_the_stored_study(begin):
     [
         ({"study": " "}, SettingError, "expected the name of a study"),
         ({"optimizer": "all"}, SettingError, "name those to choose from"),
-        ({"optimizer": "adma"}, ConfigError, "Did you mean 'adam'"),
+        ({"optimizer": "adma"}, ConfigError, "optimizer='adma' is unknown"),
         ({"epochs": 0}, SettingError, "epochs=0"),
         ({"n_trials": 1.5}, SettingError, "n_trials=1.5"),
         ({"objective": "accuracy"}, SettingError, "write which is better"),

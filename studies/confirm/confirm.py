@@ -61,7 +61,7 @@ t, p-values of Wilcoxon's signed-rank test, two-sided.
 
 {verdict}
 
-Measured in {minutes} minutes on two cores; {versions}.
+Measured in {minutes} minutes on two cores that were busy with other work; {versions}.
 """
 
 

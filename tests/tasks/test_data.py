@@ -461,7 +461,7 @@ def test_two_types_of_images_become_floats():
         ((X, LABELS, None, None), LABELS, r"validation_data must be \(X, y\)"),
         ({"X": X, "y": LABELS}, LABELS, r"validation_data must be \(X, y\)"),
         ((X[:, :1], LABELS), LABELS, r"rows have shape \(1,\), those of X \(2,\)"),
-        ((X[:0], LABELS[:0]), LABELS, "Found array with 0 sample.*in validation_data's X"),
+        ((X[:0], LABELS[:0]), LABELS, "Found array with 0 sample.*validation_data's X"),
         ((with_one(math.nan), LABELS), LABELS, "validation_data's X holds 1 value"),
         ((X, LABELS[:-1]), LABELS, "validation_data's X has 12, its y has 11"),
         ((X, None), LABELS, "validation_data's y is None"),
@@ -480,3 +480,12 @@ def test_two_types_of_images_become_floats():
 def test_refused_validation_data(validation, y, message):
     with pytest.raises(DataError, match=message):
         prepare(X, y, validation_data=validation)
+
+
+def test_rows_of_predict_are_never_cut_off_to_whole_numbers():
+    dtypes = {"": "uint8"}
+    with pytest.raises(DataError, match=r"X holds floats, but fit was given whole numbers \(uint8\)"):
+        check_inputs(np.full((2, 3, 3), 0.5), dtypes=dtypes)
+    assert check_inputs(np.full((2, 3, 3), 7), dtypes=dtypes)[:].dtype == np.uint8
+    with pytest.raises(DataError, match=r"X\['image'\] holds floats"):
+        check_inputs({"image": np.zeros((2, 3, 3))}, dtypes={"image": "int32"})
