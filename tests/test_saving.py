@@ -493,7 +493,7 @@ class Hostile:
         {"model___keras": bomb()},
         {"compression": zipfile.ZIP_DEFLATED, "adamtune__json": b" " * 10**8},
     ],
-    ids=str,
+    ids=lambda changes: "-".join(changes),
 )
 def test_changed_file_is_refused(changes, file, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
