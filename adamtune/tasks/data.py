@@ -158,7 +158,7 @@ def check_inputs(X: Any, floatx: str = "float32", dtypes: Mapping[str, str] | No
     if x.parts.keys() != dtypes.keys():
         raise DataError(f"X is {_called(x.parts)}, but fit was given {_called(dtypes)}: expected the same.")
     for name, part in x.parts.items():
-        if part.dtype.kind == "f" and np.dtype(dtypes[name]).kind in "iu":
+        if np.dtype(dtypes[name]).kind in "iu" and any(block.dtype.kind == "f" for block in part.blocks):
             raise DataError(
                 f"X{f'[{name!r}]' if name else ''} holds floats, but fit was given whole numbers ({dtypes[name]}), to "
                 "which they would be cut off: expected rows of the same type and scale."
