@@ -313,11 +313,16 @@ class AdamTuner(CallbackSupportMixin, BaseEstimator):
         trials = study.get_trials(deepcopy=False)
         if not (isinstance(number, (int, np.integer)) and 0 <= number < len(trials)):
             raise StudyError(f"there is no trial {number!r} in study {study.study_name!r}, which has {len(trials)}.")
-        seed = records.read_stamp(study).seed
+        stamp = records.read_stamp(study)
         with networks.lean():
             data = self._data(_kind_of(self), X, y, sample_weight, validation_data)
-            task, _ = preparing.make_task(self, X, y, groups, data, seed)
-            return refit.replay(task, streams_of(task, seed, self.n_seeds), trials[number], pass_number)
+            task, model = preparing.make_task(self, X, y, groups, data, stamp.seed)
+            if task.fingerprint(model) != stamp.fingerprint:
+                raise StudyError(
+                    f"the rows or the settings of this estimator have changed since study {study.study_name!r} was "
+                    "made, so its trials cannot be trained as they were: set the parameters back, or fit anew."
+                )
+            return refit.replay(task, streams_of(task, stamp.seed, self.n_seeds), trials[number], pass_number)
 
     def _known(self) -> tuple[Given, optuna.Study]:
         """What `fit` was given, and the study that it made."""

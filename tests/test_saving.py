@@ -423,7 +423,7 @@ def changed(file, compression=zipfile.ZIP_STORED, **changes):
         state = json.loads(members["adamtune.json"])
         changes.pop("state")(state)
         members["adamtune.json"] = json.dumps(state).encode()
-    members |= {name.replace("__", "."): content for name, content in changes.items()}
+    members |= {".".join(name.rsplit("__", 1)): content for name, content in changes.items()}
     with zipfile.ZipFile(file, "w", compression) as archive:
         for name, content in members.items():
             if content is not None:

@@ -187,11 +187,16 @@ SPLITTERS = [
 def test_a_splitter_is_called_as_it_is(splitter, as_pairs):
     data, groups = labelled(24), np.arange(24) // 4
     expected = list(splitter.split(np.zeros(24), data.y, groups))
-    found = folds(data, iter(expected) if as_pairs else splitter, groups)
+    found = folds(data, iter(expected)) if as_pairs else folds(data, splitter, groups)
     for fold, (train, valid) in zip(found, expected, strict=True):
         assert fold.train.tolist() == sorted(train)
         assert fold.valid.tolist() == sorted(valid)
         assert (fold.drawn, fold.left_out) == (False, 0)
+
+
+def test_pairs_of_rows_leave_nothing_for_groups_to_say():
+    with pytest.raises(SettingError, match="groups has no effect, because cv says row by row"):
+        folds(labelled(24), [([0, 1], [2])], np.arange(24))
 
 
 def test_given_folds_are_made_equal_only_where_a_row_is_too_many():
