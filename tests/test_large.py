@@ -106,7 +106,7 @@ def test_winner_meets_rows_on_disk_in_another_order_in_each_epoch(on_disk, monke
     take, end = Inputs.take, refit._Shuffled.on_epoch_end
     monkeypatch.setattr(Inputs, "take", lambda rows, index: epochs[-1].add(frozenset(index)) or take(rows, index))
     monkeypatch.setattr(refit._Shuffled, "on_epoch_end", lambda batches: epochs.append(set()) or end(batches))
-    refit.train_on_all(runs[0].task, runs[0].streams[0], tuner.best_config_)
+    refit.train_on_all(runs[0].task, runs[0].streams[0], tuner.best_config_, tuner.epochs)
     epochs = [batches for batches in epochs if len(batches) == 4]  # Keras looks at a batch or two before it begins
     assert len(epochs) == 3 and all(frozenset.union(*batches) == set(range(61)) for batches in epochs)
     # Not the order of batches alone: neighbours on the disk, perhaps of one label, meet others each time.
