@@ -1,6 +1,5 @@
 """What an estimator does once it is fitted: goes on, trains a trial again, calls back, trains on."""
 
-import copy
 import pickle
 
 import keras
@@ -56,10 +55,10 @@ def test_trials_that_are_not_there_are_refused(fitted):
             fitted.replay(number)
 
 
-def test_a_trial_is_not_trained_again_as_something_else(fitted):
-    other = copy.copy(fitted).set_params(batch_size=8)
+def test_a_trial_is_not_trained_again_as_something_else(fitted, monkeypatch):
+    monkeypatch.setattr(fitted, "batch_size", 8)
     with pytest.raises(StudyError, match="settings of this estimator have changed since study"):
-        other.replay(0)
+        fitted.replay(0)
 
 
 # -------------------------------------------------------------------------------------------------- continue_fit
