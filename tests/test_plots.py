@@ -293,7 +293,7 @@ def test_outliers_stand_at_the_edge_and_the_figure_says_how_many():
     made.add(-5000.0, learning_rate=0.1)
     figure = plots.history(made.study)
     assert of(figure, "finished")[:, 1].min() > 0
-    assert "1 worse trials stand at the edge" in figure.layout.title.text
+    assert "worse trials at the edge: 1" in figure.layout.title.text
     assert "val_r2 -5000" in hover(figure, "finished")[-1]
 
 

@@ -23,7 +23,7 @@ def make(seen: Seen) -> Drawing:
     best = seen.best
     found = f"{seen.title(best)} with {seen.objective} {number(best.value)}" if best else "none with a finite loss"
     outliers = int(np.sum(seen.sign * values > seen.sign * worst))
-    below = seen.name + (f"; {outliers} worse trials stand at the edge" if outliers else "")
+    below = seen.name + (f"; worse trials at the edge: {outliers}" if outliers else "")
     ends = np.array([seen.trials[0].number, seen.trials[-1].number], float)
     across = Axis("trial", shown=padded(ends, log=False), whole=True)
     return Drawing(f"{len(seen.trials)} trials, {found}", below, across, Axis(seen.axis, log), marks)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -11,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from adamtune.plots.drawing import Band, Bars, Drawing, Line, Mark, Points, Surface
 
 _INCHES = (7.2, 4.8)
+_LETTERS = 90  # of the small print, in a line beside a colour bar
 _SYMBOLS = {"circle": "o", "triangle-down": "v", "x": "X", "diamond": "D", "star": "*"}
 _DASHES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}
 
@@ -36,7 +38,8 @@ def figure(drawing: Drawing) -> Figure:
     axes.set_xlabel(_plain(drawing.x.label))
     axes.set_ylabel(_plain(drawing.y.label))
     made.suptitle(_plain(drawing.title), x=0.01, ha="left", fontsize=12)
-    axes.set_title(_plain(drawing.below), loc="left", fontsize=8, color="#555555")
+    below = textwrap.fill(_plain(drawing.below), _LETTERS, break_long_words=False, break_on_hyphens=False)
+    axes.set_title(below, loc="left", fontsize=8, color="#555555")
     axes.spines[["top", "right"]].set_visible(False)
     handles, labels = axes.get_legend_handles_labels()
     shown = {"ncols": 3, "fontsize": 8, "frameon": False}
