@@ -36,3 +36,20 @@ def database_url(request, tmp_path):
     finally:
         with admin.connect() as connection:
             connection.execute(sqlalchemy.text(f"DROP DATABASE {name}{force}"))
+
+
+@pytest.fixture
+def url(tmp_path):
+    """A SQLite file, for what is the same in every database."""
+    return f"sqlite:///{tmp_path / 'test.db'}"
+
+
+@pytest.fixture
+def begin(url):
+    """`begin_trial` for a study of four epochs in a file of this test alone."""
+    from adamtune import begin_trial
+
+    def begin(name="mine", **settings):
+        return begin_trial(name, **{"epochs": 4, "sampler": "random", "storage": url, "random_state": 0} | settings)
+
+    return begin

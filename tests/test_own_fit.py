@@ -3,28 +3,13 @@ import numpy as np
 import optuna
 import pytest
 
-from adamtune import ReportToStudy, begin_trial, report_epoch
+from adamtune import ReportToStudy, report_epoch
 from adamtune.errors import SettingError, StudyError
 from adamtune.tuning import curves, records, storage
 from adamtune.tuning import study as studies
 from tests import small
 
 COMPLETE, PRUNED, FAIL = (getattr(optuna.trial.TrialState, name) for name in ("COMPLETE", "PRUNED", "FAIL"))
-
-
-@pytest.fixture
-def url(tmp_path):
-    return f"sqlite:///{tmp_path / 'own.db'}"
-
-
-@pytest.fixture
-def begin(url):
-    """`begin_trial` for a study of four epochs in a file of this test alone."""
-
-    def begin(name="mine", **settings):
-        return begin_trial(name, **{"epochs": 4, "sampler": "random", "storage": url, "random_state": 0} | settings)
-
-    return begin
 
 
 def stored(url):

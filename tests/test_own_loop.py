@@ -19,21 +19,6 @@ COMPLETE, PRUNED, FAIL, RUNNING = (
 )
 
 
-@pytest.fixture
-def url(tmp_path):
-    return f"sqlite:///{tmp_path / 'own.db'}"
-
-
-@pytest.fixture
-def begin(url):
-    """`begin_trial` for a study of four epochs in a file of this test alone."""
-
-    def begin(name="mine", **settings):
-        return begin_trial(name, **{"epochs": 4, "sampler": "random", "storage": url, "random_state": 0} | settings)
-
-    return begin
-
-
 def stored(url, name="mine"):
     return optuna.load_study(study_name=name, storage=url)
 
