@@ -329,10 +329,10 @@ def test_no_lane_is_idle_while_its_queue_waits_and_no_program_waits_for_long(pas
             last[program] = rounds[program]
         assert rounds[program] - last.get(program, 0) <= 3
 
-    def watched_tick(program, epochs):
+    def watched_tick(program):
         assert not program.queue or len(program.seats) == program.engine.n_lanes
         last[program] = rounds[program]
-        return tick(program, epochs)
+        return tick(program)
 
     monkeypatch.setattr(_Program, "tick", watched_tick)
     monkeypatch.setattr(_Program, "fill", watched_fill)
