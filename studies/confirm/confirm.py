@@ -61,7 +61,7 @@ t, p-values of Wilcoxon's signed-rank test, two-sided.
 
 {verdict}
 
-Measured in {minutes} minutes on two cores that were busy with other work; {versions}.
+Measured with {versions}.
 """
 
 
@@ -219,7 +219,6 @@ def page(results):
         "table": "\n".join(lines),
         "verdict": verdict(results),
         "versions": ", ".join(f"{name} {version}" for name, version in results["versions"].items()),
-        "minutes": f"{results['seconds'] / 60:.0f}",
         "n": len(results["chosen"][PLAIN]),
         "size": len(worth),
         "drawn": len(worth) - 1,

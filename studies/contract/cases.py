@@ -12,6 +12,7 @@ import sys
 import time
 import warnings
 from collections import Counter
+from functools import partial
 from importlib.metadata import version
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -43,25 +44,29 @@ def wrapper(name):
     import keras
 
     loss, last = ("categorical_crossentropy", "softmax") if name.endswith("Classifier") else ("mse", None)
-
-    def network(X, y):
-        return compiled(X.shape[1], 1 if y.ndim == 1 else y.shape[1], last, loss)
-
+    network = partial(network_for_wrapper, last=last, loss=loss)
     return getattr(keras.wrappers, name)(network, fit_kwargs={"epochs": EPOCHS, "verbose": 0})
+
+
+def network_for_wrapper(X, y, last, loss):
+    return compiled(X.shape[1], 1 if y.ndim == 1 else y.shape[1], last, loss)
 
 
 def scikeras(name):
     import scikeras.wrappers
 
-    def network(meta):
-        n_features = meta["n_features_in_"]
-        if name == "KerasRegressor":
-            return compiled(n_features, meta["n_outputs_"], None, "mse")
-        if meta["target_type_"] == "binary":
-            return compiled(n_features, 1, "sigmoid", "binary_crossentropy")
-        return compiled(n_features, meta["n_classes_"], "softmax", "sparse_categorical_crossentropy")
-
+    network = regressor_for_scikeras if name == "KerasRegressor" else classifier_for_scikeras
     return getattr(scikeras.wrappers, name)(network, epochs=EPOCHS, random_state=0, verbose=0)
+
+
+def regressor_for_scikeras(meta):
+    return compiled(meta["n_features_in_"], meta["n_outputs_"], None, "mse")
+
+
+def classifier_for_scikeras(meta):
+    if meta["target_type_"] == "binary":
+        return compiled(meta["n_features_in_"], 1, "sigmoid", "binary_crossentropy")
+    return compiled(meta["n_features_in_"], meta["n_classes_"], "softmax", "sparse_categorical_crossentropy")
 
 
 def compiled(n_features, width, activation, loss):
