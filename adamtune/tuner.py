@@ -349,8 +349,7 @@ class AdamTuner(CallbackSupportMixin, BaseEstimator):
             data = self._data(settings.kind, X, y, sample_weight, validation_data)
             task, model = preparing.make_task(self, X, y, groups, data, seed)
             run = preparing.make_run(self, settings, stored, seed, task, model)
-            self._remember(run, model)
-            self._given = given
+            self._remember(run, model, given)
             view = cleanup.enter_context(
                 progress.open_view(self.verbose, run.task.objective, run.task.direction, fit_tasks)
             )
@@ -450,8 +449,8 @@ class AdamTuner(CallbackSupportMixin, BaseEstimator):
             self.n_programs_, self.plan_ = run.programs.n_programs, run.plan
             self.study_, self.trials_ = study, records.table(study)
             for trial in records.ranked(study)[:1]:
-                self._take(trial, run, records.value_of(trial), float("nan"))
-                self.best_score_source_ = _source(run, trial, len(self.trials_))
+                source = _source(run, trial, len(self.trials_))
+                self._take(trial, run, records.value_of(trial), float("nan"), source)
 
     def _call_back(self, study: optuna.Study, number: int) -> None:
         """Tell the callbacks of a trial that has ended; they may call `study.stop()`."""
@@ -459,11 +458,12 @@ class AdamTuner(CallbackSupportMixin, BaseEstimator):
             with loop.may_be_stopped(study):
                 callback(study, study.get_trials(deepcopy=False)[number])
 
-    def _take(self, trial: optuna.trial.FrozenTrial, run: Run, score: float, spread: float) -> None:
+    def _take(self, trial: optuna.trial.FrozenTrial, run: Run, score: float, spread: float, source: str) -> None:
         self.best_trial_ = trial
         self.best_config_ = records.config_of(trial, run.stamp)
         self.best_score_ = score
         self.best_spread_ = spread
+        self.best_score_source_ = source
 
     def _choose(self, view: Any, study: optuna.Study, run: Run) -> tuple[list[Stream], list[Row]]:
         """Confirm the best few beside the defaults, take the winner and write it.
@@ -489,8 +489,8 @@ class AdamTuner(CallbackSupportMixin, BaseEstimator):
                 confirmed = done
                 view.advance()
             winner = best(confirmed[: len(top)], run.task.direction)
-            self._take(top[winner], run, confirmed[winner].mean, confirmed[winner].spread)
-            self.best_score_source_ = _confirmed_source(run, len(chances))
+            source = _confirmed_source(run, len(chances))
+            self._take(top[winner], run, confirmed[winner].mean, confirmed[winner].spread, source)
             found = [(f"trial {t.number}", t.number, c) for t, c in zip(top, confirmed, strict=False)]
             found += [(default_label(c.config.rule), None, c) for c in confirmed[len(top) :]]
         records.write_comparison(study, [_line(row) for row in found], run.task.direction)
@@ -537,21 +537,26 @@ class AdamTuner(CallbackSupportMixin, BaseEstimator):
         if self.refit == "train":
             trained = refit.replay(run.task, run.streams, self.best_trial_)
         else:
-            counted = [records.counted(self.best_trial_, self.epochs, number) for number in range(len(run.streams))]
-            epochs = self.epochs if self.patience is None else max(1, round(sum(counted) / len(counted)))
+            epochs = self.epochs
+            if self.patience is not None:
+                counted = [records.counted(self.best_trial_, self.epochs, number) for number in range(len(run.streams))]
+                epochs = max(1, round(sum(counted) / len(counted)))
             trained = refit.train_on_all(run.task, run.streams[0], self.best_config_, epochs)
         self.model_, self.history_ = trained
         view.advance()
 
-    def _remember(self, run: Run, model: Any) -> None:
-        """Keep what predictions need to know, and nothing that holds on to the data; forget an earlier fit."""
+    def _remember(self, run: Run, model: Any, given: Given) -> None:
+        """Keep what predictions need to know, and what `fit` was given as it was; forget an earlier fit."""
         data = run.task.data
+        self._given = given
         self.kind_ = data.kind
         self.plan_ = run.plan
         self._dtypes = data.x.dtypes
         self._meaning = outputs.Meaning.of(run.task, model)
-        for gone in ("classes_", "model_", "history_", "best_config_", "best_trial_", "best_score_", "best_spread_"):
+        for gone in ("classes_", "model_", "history_", "study_name_"):
             self.__dict__.pop(gone, None)
+        for gone in ("config", "trial", "score", "spread", "score_source"):
+            self.__dict__.pop(f"best_{gone}_", None)
         if data.classes is not None:
             self.classes_ = data.classes
 
@@ -666,11 +671,9 @@ class AdamTuner(CallbackSupportMixin, BaseEstimator):
         floatx = keras.config.floatx()
         if self._encoder is not None:  # a frame has to have its columns before they can be read
             validate_data(self, X=X, skip_check_array=True, reset=False)
-            return outputs.of_model(
-                self.model_, rows.check_inputs(self._encoder.transform(X, floatx), floatx, self._dtypes)
-            )
+            X = self._encoder.transform(X, floatx)
         x = rows.check_inputs(X, floatx, self._dtypes)
-        if not isinstance(x, Named):
+        if self._encoder is None and not isinstance(x, Named):
             validate_data(self, X=X, skip_check_array=True, reset=False)
         return outputs.of_model(self.model_, x)
 
@@ -758,7 +761,7 @@ def load(path: str | os.PathLike[str]) -> AdamTuner:
     return saving.read(path, _SAVED)
 
 
-# ----------------------------------------------------------------------------------------------- preparing
+# ---------------------------------------------------------------------------------------------- parts of a fit
 
 
 def _kind_of(tuner: AdamTuner) -> str:

@@ -14,6 +14,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from adamtune import AdamTunerClassifier, AdamTunerRegressor
 from adamtune.errors import DataError
+from tests.small import SETTINGS
 
 _rng = np.random.default_rng(20141222)
 N = 120
@@ -32,16 +33,8 @@ FRAME = pd.DataFrame(
 )
 Y = np.where(SIDE == "left", "yes", "no")
 
-SMALL = {
-    "n_trials": 2,
-    "epochs": 10,
-    "batch_size": 32,
-    "space": {"learning_rate": (1e-2, 3e-2)},
-    "confirm": 0,
-    "storage": "memory",
-    "random_state": 0,
-    "verbose": 0,
-}
+SPACE = {"learning_rate": (1e-2, 3e-2)}
+SMALL = SETTINGS | {"n_trials": 2, "epochs": 10, "batch_size": 32, "space": SPACE, "refit": True}
 
 
 def tuned(X=FRAME, y=Y, cls=AdamTunerClassifier, fit=None, **settings):

@@ -13,6 +13,7 @@ from adamtune import AdamTuner, AdamTunerClassifier, AdamTunerRegressor
 from adamtune.errors import DataError, ModelError
 from adamtune.tasks.data import prepare
 from adamtune.tasks.outputs import Meaning
+from tests.small import SETTINGS
 
 _rng = np.random.default_rng(20141222)
 X = _rng.normal(size=(90, 4)).astype("float32")
@@ -27,16 +28,8 @@ TRUTH = {
 }
 NAMES = np.array(["few", "many", "some"])
 
-SMALL = {
-    "n_trials": 2,
-    "epochs": 15,
-    "batch_size": 16,
-    "space": {"learning_rate": (1e-2, 3e-2)},
-    "confirm": 0,
-    "storage": "memory",
-    "random_state": 0,
-    "verbose": 0,
-}
+SPACE = {"learning_rate": (1e-2, 3e-2)}
+SMALL = SETTINGS | {"n_trials": 2, "epochs": 15, "batch_size": 16, "space": SPACE, "refit": True}
 
 
 def tuned(y, cls=AdamTunerClassifier, fit=None, **settings):

@@ -26,7 +26,7 @@ import numpy as np
 from adamtune.errors import DataError, SettingError, did_you_mean
 from adamtune.tasks.data import Data
 from adamtune.tasks.outputs import Meaning
-from adamtune.tasks.task import Direction, encode_targets, from_logits, one_hot
+from adamtune.tasks.task import Direction, beside, encode_targets, from_logits, name_of, one_hot
 
 # Rows that a metric of Keras takes at a time: nearly always all there are, but no more memory than 200 thresholds need
 # for them.
@@ -255,9 +255,7 @@ def _aligned(function: Any) -> Any:
     """The function on targets (n, 1) where targets (n,) meet outputs (n, 1), which would broadcast to (n, n)."""
 
     def aligned(y_true: Any, y_pred: Any) -> Any:
-        if len(y_true.shape) == 1 and len(y_pred.shape) == 2 and y_pred.shape[1] == 1:
-            y_true = keras.ops.expand_dims(y_true, axis=-1)
-        return function(y_true, y_pred)
+        return function(beside(y_true, y_pred), y_pred)
 
     aligned.__name__, aligned.__module__ = _name(function), _module(function)
     return aligned
@@ -278,8 +276,7 @@ def _direction(metric: Any) -> Direction | None:
 
 
 def _name(function: Any) -> str:
-    function = getattr(function, "_score_func", function)  # of a scorer that make_scorer made
-    return getattr(function, "__name__", type(function).__name__).strip("<>")  # TensorFlow scopes take no "<lambda>"
+    return name_of(getattr(function, "_score_func", function))  # of a scorer that make_scorer made
 
 
 def _plain_name(metric: Any) -> str:

@@ -260,27 +260,33 @@ class FunctionLoss(keras.losses.Loss):
     """A function `(y_true, y_pred)` as a loss, as `model.compile(loss=function)` would use it."""
 
     def __init__(self, function: Callable[[Any, Any], Any]) -> None:
-        super().__init__(name=_name(function))
+        super().__init__(name=name_of(function))
         self.function = function
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """The function's values, one a row; targets (n,) meet outputs (n, 1) as (n, 1), not as (n, n)."""
-        if len(y_true.shape) == 1 and len(y_pred.shape) == 2 and y_pred.shape[1] == 1:
-            y_true = keras.ops.expand_dims(y_true, axis=-1)
-        return self.function(y_true, y_pred)
+        return self.function(beside(y_true, y_pred), y_pred)
 
     def get_config(self) -> dict[str, Any]:
         """What tells it from the loss of another function."""
         return {**super().get_config(), "function": f"{getattr(self.function, '__module__', '')}.{self.name}"}
 
 
-def _name(function: Any) -> str:
+def beside(y_true: Any, y_pred: Any) -> Any:
+    """Targets as they stand beside outputs: (n,) beside (n, 1) as (n, 1), or they would broadcast to (n, n)."""
+    if len(y_true.shape) == 1 and len(y_pred.shape) == 2 and y_pred.shape[1] == 1:
+        return keras.ops.expand_dims(y_true, axis=-1)
+    return y_true
+
+
+def name_of(function: Any) -> str:
+    """What a function of one's own is called, as a name that Keras takes."""
     return getattr(function, "__name__", type(function).__name__).strip("<>")  # TensorFlow scopes take no "<lambda>"
 
 
 def _as_loss(function: Any) -> Any:
     """Keras' own class for a function of Keras, which has the same defaults; else the function as a loss."""
-    name = _name(function)
+    name = name_of(function)
     if getattr(keras.losses, name, None) is function:
         spelt = {"kl_divergence": "KLDivergence", "ctc": "CTC"}
         return getattr(keras.losses, spelt.get(name, name.title().replace("_", "")))()

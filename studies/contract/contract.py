@@ -3,7 +3,7 @@
     pip install -r studies/speed/requirements.txt       # scikeras
     python studies/contract/contract.py                 # about half an hour on two cores
     python studies/contract/contract.py --only AdamTuner --backends jax
-    python studies/contract/contract.py --python /tmp/oldest/bin/python --only AdamTuner   # another scikit-learn
+    python studies/contract/contract.py --python oldest/bin/python --only AdamTuner   # another scikit-learn
 
 Runs scikit-learn's `check_estimator` on each class and backend, each in a process of its own, and writes README.md.
 What was measured before stays in results.json, by class, backend and version of scikit-learn.
