@@ -22,6 +22,16 @@ System, Objective = models.TrialSystemAttributeModel, models.TrialValueModel
 KEYS = {Param: "param_name", Value: "step", Attr: "key", System: "key", Objective: "objective"}
 _Result = TypeVar("_Result")
 _trials, _studies = models.TrialModel.__table__, models.StudyModel.__table__
+# Built once: with its list of trials it would be built anew every tick, which takes as long as its answer. In the order
+# of trials: workers then wait for one another, and never in a circle.
+_unfinished = (
+    sqlalchemy.select(_trials.c.trial_id)
+    .where(
+        _trials.c.trial_id.in_(sqlalchemy.bindparam("trials", expanding=True)),
+        _trials.c.state.in_([state for state in TrialState if not state.is_finished()]),
+    )
+    .order_by(_trials.c.trial_id)
+)
 
 
 def transact(engine: sqlalchemy.Engine, work: Callable[[sqlalchemy.Connection], _Result]) -> _Result:
@@ -73,10 +83,8 @@ def lock_unfinished(connection: sqlalchemy.Connection, trial_ids: Collection[int
     change : bool
         Whether the trials themselves are going to change, and not only what belongs to them.
     """
-    states = [state for state in TrialState if not state.is_finished()]
-    query = sqlalchemy.select(_trials.c.trial_id).where(_trials.c.trial_id.in_(trial_ids), _trials.c.state.in_(states))
-    # In the order of trials: workers then wait for one another, and never in a circle.
-    return set(connection.scalars(query.order_by(_trials.c.trial_id).with_for_update(read=not change)))
+    locked = _unfinished.with_for_update(read=not change)
+    return set(connection.scalars(locked, {"trials": list(trial_ids)}))
 
 
 def upsert(dialect: str, table: sqlalchemy.Table, key: Sequence[str]) -> Any:

@@ -42,10 +42,12 @@ def adamtune(
     pruner="none",
     space="ranges",
     confirm=0,
+    epochs=None,
 ):
-    """adamtune; `lanes=1` with TPE is one trial after the other, as Optuna runs it."""
-    case, rows, epochs = prepared(workload, seed, quick)
-    ledger, commits = Ledger(), Commits()
+    """adamtune; `lanes=1` with TPE is one trial after the other, as Optuna runs it. `epochs` else the workload's."""
+    case, rows, its_own = prepared(workload, seed, quick)
+    epochs = epochs or its_own
+    ledger, commits = Ledger(training="training and judging"), Commits()
     ledger.watch_optuna()
     ledger.watch("opening the database", storage, "open_storage")
     ledger.watch("SQL", storage, "flush", "close")

@@ -13,13 +13,15 @@ import sqlalchemy
 class Ledger:
     """Seconds by part of the work; a part inside another counts for itself alone.
 
-    Parts of several threads go on at the same time, and then add up to more than the whole.
+    Parts of several threads go on at the same time, and then add up to more than the whole: what a thread does while
+    another one trains has a name of its own.
     """
 
-    def __init__(self):
+    def __init__(self, training=None):
         self.seconds = defaultdict(float)
         self.each = defaultdict(list)
         self._own = threading.local()
+        self._training, self._trains = training, None  # the part that trains; the thread that is in it
 
     @property
     def _inner(self):
@@ -30,14 +32,20 @@ class Ledger:
         @functools.wraps(function)
         def run(*args, **kwargs):
             self._inner.append(0.0)
+            here = threading.get_ident()
+            name = part if self._trains in (None, here) else f"{part}, while lanes train"
+            if part == self._training:
+                self._trains = here
             began = time.perf_counter()
             try:
                 return function(*args, **kwargs)
             finally:
                 took = time.perf_counter() - began
                 own = took - self._inner.pop()
-                self.seconds[part] += own
-                self.each[part].append(own)
+                self.seconds[name] += own
+                self.each[name].append(own)
+                if part == self._training:
+                    self._trains = None
                 if self._inner:
                     self._inner[-1] += took
 

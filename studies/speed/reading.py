@@ -89,11 +89,13 @@ def best(run):
 
 
 def shares(found):
-    """Median seconds of each part of the work, what is left over among them."""
+    """Median seconds of each part of the work, what is left over among them, and then what went on beside training."""
     names = {name for run in found for name in run["parts"]}
     parts = {name: median(run["parts"].get(name, 0.0) for run in found) for name in names}
-    parts["everything else"] = max(0.0, median(run["seconds"] for run in found) - sum(parts.values()))
-    return dict(sorted(parts.items(), key=lambda item: -item[1]))
+    beside = {name for name in names if name.endswith("while lanes train")}
+    in_turn = sum(seconds for name, seconds in parts.items() if name not in beside)
+    parts["everything else"] = max(0.0, median(run["seconds"] for run in found) - in_turn)
+    return dict(sorted(parts.items(), key=lambda item: (item[0] in beside, -item[1])))
 
 
 def ratio_with_interval(above, below):

@@ -71,8 +71,11 @@ def machine():
 
 
 def _processor():
+    """Its name with the numbers of its make: makers give one name to machines of very different speed."""
     info = Path("/proc/cpuinfo")
     if not info.exists():
         return platform.machine()
-    names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+    first = info.read_text().split("\n\n")[0]
+    said = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in first.splitlines())}
+    make = ", ".join(f"{name} {said[name]}" for name in ("cpu family", "model", "cache size") if name in said)
+    return f"{said.get('model name', platform.machine())} ({make})" if make else platform.machine()

@@ -13,7 +13,7 @@ The parts, each figure from runs of this command on this machine:
     growth     trials a second against the number of trials
     quality    the best loss of 64 trials: automatic lanes, 1, 8, 16, 32 and 64
     reached    how long adamtune needs for the loss that TPE reaches one trial after the other
-    pruned     the best loss with pruning beside that without, and the epochs spent
+    pruned     the best loss with pruning beside that without, and the epochs spent, at 10 and at 20 epochs a trial
 
 Every measurement is a fresh process (`arms.py`). What is measured is kept in results.json and not measured again unless
 `--again`; results.md, the pictures and the first lines of README.md are made of it.
@@ -68,6 +68,7 @@ ARMS = {
 LANES = (1, 2, 4, 8, 16, 32, 64, 128)
 GROWTH = (64, 256, 1000, 2000)
 QUALITY = ("auto", 1, 8, 16, 32, 64)
+BUDGETS = (10, 20)  # epochs of a trial: the workload's, and what AdamTuner takes when nobody says otherwise
 # adamtune as it comes, but unpruned.
 PLAIN = {"workload": "digits", "sampler": "tpe", "space": "auto"}
 PARTS = ("settings", "speed", "lanes", "growth", "quality", "reached", "pruned")
@@ -102,13 +103,13 @@ def arguments():
     options.sizes = {name: trials for name, (_, trials) in WORKLOADS.items()}
     options.trials, options.long, options.setting_trials = 64, 256, 6
     options.lanes, options.growth, options.quality = LANES, GROWTH, QUALITY
-    options.settings = SETTINGS
+    options.settings, options.budgets = SETTINGS, BUDGETS
     if options.quick:
         options.pairs, options.rounds, options.seeds = 1, 1, min(options.seeds, 2)
         options.sizes = dict.fromkeys(WORKLOADS, 3) | {"digits-1000": 40}
         options.trials, options.long, options.setting_trials = 8, 16, 2
         options.lanes, options.growth, options.quality = (1, 4), (4, 8), ("auto", 1)
-        options.settings = SETTINGS[4:6]
+        options.settings, options.budgets = SETTINGS[4:6], (2, 4)
         options.workloads = options.workloads or ["digits", "digits-1000"]
         options.out = options.out or Path(tempfile.gettempdir(), f"adamtune-speed-quick-{BACKEND}")
     options.workloads, options.out = options.workloads or list(WORKLOADS), options.out or HOME
@@ -176,9 +177,10 @@ def reached(results, options):
 
 
 def pruned(results, options):
-    size = PLAIN | {"trials": options.trials, "quick": options.quick}
-    for seed, pruner in itertools.product(range(options.seeds), ("asha", "none")):
-        results.measure(f"pruned/{seed}/{pruner}", "adamtune", seed=seed, pruner=pruner, **size)
+    size = PLAIN | {"trials": options.trials, "confirm": 3, "quick": options.quick}
+    for seed, epochs, pruner in itertools.product(range(options.seeds), options.budgets, ("asha", "none")):
+        arm = {"pruner": pruner, "epochs": epochs}
+        results.measure(f"pruned/{seed}/{pruner}-{epochs}", "adamtune", seed=seed, **arm, **size)
 
 
 if __name__ == "__main__":
