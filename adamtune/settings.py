@@ -42,8 +42,14 @@ class Settings:
     pruner: policies.Pruner
 
     def starting(self) -> list[OptimizerConfig]:
-        """Configs to try first: each optimizer's defaults (which a wave begins with by itself), then what was given."""
-        return [*([] if self.space.wave else self.space.defaults()), *self.start_from]
+        """Configs to try first: each optimizer's defaults (which a wave begins with by itself), then what was given.
+
+        None twice: wherever one was found, it trains the same.
+        """
+        once: dict[Any, OptimizerConfig] = {}
+        for config in [*([] if self.space.wave else self.space.defaults()), *self.start_from]:
+            once.setdefault((config.optimizer, config.schedule, config.values, config.structure), config)
+        return list(once.values())
 
     def keeping(self, options: dict[str, Any]) -> Settings:
         """The same with what the optimizer of the user's model does besides its rule."""

@@ -13,6 +13,7 @@ from sklearn.datasets import load_iris, make_regression
 
 import adamtune
 from adamtune import AdamTuner, AdamTunerClassifier, AdamTunerRegressor, OptimizerConfig
+from adamtune.config import Found
 from adamtune.engine.lanes import LaneEngine
 from adamtune.engine.program import Structure
 from adamtune.errors import (
@@ -345,6 +346,16 @@ def test_lanes_that_the_memory_does_not_hold_are_given_up_for_good(tmp_path, mon
     opened.clear()
     second = tuned(n_trials=12, **settings)
     assert len(second.trials_) == 12 and set(opened) == {2}
+
+
+def test_a_starting_config_is_tried_once(tmp_path):
+    found = Found(epochs=3, batch_size=8, steps=30)
+    given = [OptimizerConfig("adam", found=found), *[OptimizerConfig("adam", learning_rate=0.02)] * 2]
+    tuner = tuned(start_from=given, n_trials=2, confirm=0, storage=stored(tmp_path))
+    assert [records.config_of(trial) for trial in tuner.study_.trials] == [
+        OptimizerConfig("adam"),
+        OptimizerConfig("adam", learning_rate=0.02),
+    ]
 
 
 def test_resume_can_still_train_the_starting_configs(tmp_path, monkeypatch):
