@@ -12,7 +12,6 @@ both are judged on the 10,000 test images, once.
 """
 
 import argparse
-import importlib.util
 import json
 import os
 import platform
@@ -26,6 +25,9 @@ from statistics import mean, stdev
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import data_sets
 
 from adamtune import AdamTunerClassifier, OptimizerConfig
 
@@ -98,16 +100,7 @@ def main():
 
 def images(rows):
     """Training images and labels (the first `rows`, or all), then the test images and labels."""
-    folder = os.environ.get("ADAMTUNE_DATA")
-    if not folder or not Path(folder, "load.py").is_file():
-        sys.exit(
-            f"ADAMTUNE_DATA={folder!r}: expected a folder with a load.py whose load('mnist') returns (X, y, meta). "
-            "Write ADAMTUNE_DATA=../shared/data python studies/mnist/mnist.py"
-        )
-    spec = importlib.util.spec_from_file_location("load", Path(folder, "load.py"))
-    loader = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(loader)
-    x, y, meta = loader.load("mnist")
+    x, y, meta = data_sets.needed("mnist")
     end = meta["n_train"]
     return x[:end][:rows], y[:end][:rows], x[end:], y[end:]
 

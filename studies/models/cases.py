@@ -7,7 +7,6 @@
 
 import argparse
 import importlib.metadata
-import importlib.util
 import json
 import os
 import platform
@@ -22,6 +21,9 @@ from typing import Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import data_sets
 
 from adamtune import AdamTunerClassifier, AdamTunerRegressor, OptimizerConfig
 from adamtune.summary import number
@@ -53,22 +55,8 @@ class Rows:
 # ------------------------------------------------------------------------------------------------- the rows
 
 
-def load(name, **options):
-    """A data set of the folder that ADAMTUNE_DATA names: (X, y, meta)."""
-    folder = os.environ.get("ADAMTUNE_DATA")
-    if not folder or not Path(folder, "load.py").is_file():
-        sys.exit(
-            f"ADAMTUNE_DATA={folder!r}: expected a folder with a load.py whose load({name!r}) returns (X, y, meta). "
-            "Write ADAMTUNE_DATA=../shared/data python studies/models/models.py"
-        )
-    spec = importlib.util.spec_from_file_location("load", Path(folder, "load.py"))
-    loader = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(loader)
-    return loader.load(name, **options)
-
-
 def images(quick):
-    x, y, meta = load("mnist")
+    x, y, meta = data_sets.needed("mnist")
     end = meta["n_train"]
     used = 3000 if quick else end
     return Rows(x[:used], y[:used], x[end:], y[end:])
@@ -79,7 +67,7 @@ def hours(quick):
 
     Scaled by the rows that train in the search: nothing of the judging or the test rows enters.
     """
-    x, y, meta = load("beijing_pm25")
+    x, y, meta = data_sets.needed("beijing_pm25")
     end = meta["n_train"]
     start = end - 4000 if quick else 0
     cut = start + int(0.8 * (end - start))
@@ -99,7 +87,7 @@ def hours(quick):
 
 def reviews(quick):
     """The first words of each review as numbers; 0 is padding, 1 any word that is not among the most frequent."""
-    x, y, meta = load("imdb", maxlen=LENGTH)
+    x, y, meta = data_sets.needed("imdb", maxlen=LENGTH)
     x = np.where(x < WORDS, x, 1).astype("int32")
     end = meta["n_train"]
     used, judged = (1500, 1000) if quick else (15000, 10000)

@@ -4,8 +4,8 @@ With ADAMTUNE_DATA the rows are those of its folder; without it they are made of
 numbers, in the same shapes. `Rows.data` says which, and so does the table.
 """
 
-import importlib.util
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,9 @@ import keras
 import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import data_sets
 
 # What every arm searches of Adam, each number on a log scale, between bounds within which a trial rarely diverges: a
 # diverged one ends early in some arms and not in others. AMSGrad is a choice besides.
@@ -63,17 +66,6 @@ class Workload:
 # ------------------------------------------------------------------------------------------------- the rows
 
 
-def load(name, **options):
-    """A data set of the folder that ADAMTUNE_DATA names, (X, y, meta); None without such a folder."""
-    folder = os.environ.get("ADAMTUNE_DATA")
-    if not folder or not Path(folder, "load.py").is_file():
-        return None
-    spec = importlib.util.spec_from_file_location("load", Path(folder, "load.py"))
-    loader = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(loader)
-    return loader.load(name, **options)
-
-
 def digits(seed):
     x, y = load_digits(return_X_y=True)
     x, x_valid, y, y_valid = train_test_split(
@@ -85,7 +77,7 @@ def digits(seed):
 def images(seed, train=10_000, judge=2_000):
     """(28, 28, 1) images of ten digits."""
     random = np.random.default_rng(seed)
-    if found := load("mnist"):
+    if found := data_sets.load("mnist"):
         x, y, meta = found
         chosen = random.permutation(meta["n_train"])[: train + judge]
         x, y = (x[chosen, ..., None] / 255).astype("float32"), y[chosen].astype("int64")
@@ -112,7 +104,7 @@ def flat_images(seed):
 
 def vowels(seed):
     """(29, 12) windows of nine speakers."""
-    if found := load("japanese_vowels"):
+    if found := data_sets.load("japanese_vowels"):
         x, y, _ = found
         x, y, data, epochs = x.astype("float32"), np.unique(y, return_inverse=True)[1], "japanese_vowels", None
     else:
@@ -128,7 +120,7 @@ def vowels(seed):
 def texts(seed, train=2_000, judge=500):
     """The first words of each text as numbers."""
     random = np.random.default_rng(seed)
-    if found := load("imdb", maxlen=LENGTH):
+    if found := data_sets.load("imdb", maxlen=LENGTH):
         x, y, meta = found
         chosen = random.permutation(meta["n_train"])[: train + judge]
         x, y, data = np.where(x < WORDS, x, 1)[chosen].astype("int32"), y[chosen].astype("int64"), "IMDB"
