@@ -51,7 +51,7 @@ class OptimizerConfig:
         Epochs, batch size and steps of the training that found it; a config from a study carries them.
     **hypers
         Values by Keras' names (`learning_rate`, `beta_1`, ...); what is left out has the optimizer's default. Beside
-        its own there are `decay`, `final` and `warmup` of the schedule; `weight_decay` and one of `clipvalue`,
+        its own there are `decay`, `final`, `warmup` and `hold` of the schedule; `weight_decay`, one of `clipvalue`,
         `clipnorm`, `global_clipnorm`, where None is none; and the options of every Keras optimizer (`use_ema`,
         `ema_momentum`, `ema_overwrite_frequency`, `gradient_accumulation_steps`, `loss_scale_factor`).
 

@@ -42,18 +42,19 @@ SCHEDULES = {
 
 
 @pytest.mark.parametrize(
-    ("name", "schedule", "warmup"),
+    ("name", "schedule", "warmup", "hold"),
     [
-        *(("sgd", schedule, warmup) for schedule in SCHEDULES for warmup in (0.0, 0.2)),
-        ("adam", "cosine", 0.2),
-        ("rmsprop", "cosine", 0.2),
+        *(("sgd", schedule, warmup, 0.0) for schedule in SCHEDULES for warmup in (0.0, 0.2)),
+        *(("sgd", schedule, warmup, 0.3) for schedule in schedules.owners("hold") for warmup in (0.0, 0.2)),
+        ("adam", "cosine", 0.2, 0.0),
+        ("rmsprop", "cosine", 0.2, 0.3),
     ],
 )
-def test_a_schedule_goes_with_it(name, schedule, warmup):
+def test_a_schedule_goes_with_it(name, schedule, warmup, hold):
     oracles.needs("optax")
     assert set(SCHEDULES) == set(schedules.names())
     values = RULES[name] | SCHEDULES[schedule] | {"weight_decay": 0.25}
-    assert same(OptimizerConfig(name, schedule=schedule, warmup=warmup, **values), "optax")
+    assert same(OptimizerConfig(name, schedule=schedule, warmup=warmup, hold=hold, **values), "optax")
 
 
 def test_a_schedule_goes_on_after_its_end():

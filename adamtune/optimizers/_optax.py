@@ -91,8 +91,8 @@ def _optax() -> Any:
 
 def _rate(optax: Any, schedule: str, learning_rate: float, numbers: list[float]) -> Rate:
     """The schedule that `schedules` describes, of the pieces of optax, which run in any program of JAX."""
-    _, decay, final, warmup_steps, steps = numbers
-    length = steps - warmup_steps
+    _, decay, final, warmup_steps, hold_steps, steps = numbers
+    length = steps - warmup_steps - hold_steps
     falls: dict[str, Rate] = {
         "constant": learning_rate,
         "inverse_time": (lambda age: learning_rate / (1 + decay * age)) if decay else learning_rate,
@@ -102,11 +102,12 @@ def _rate(optax: Any, schedule: str, learning_rate: float, numbers: list[float])
         "cosine": lambda age: optax.cosine_decay_schedule(learning_rate, length, final)(age),
     }
     fall = falls[schedule]
-    if not warmup_steps:
+    if not warmup_steps and not hold_steps:
         return fall
     ramp = optax.linear_schedule(learning_rate / (warmup_steps + 1), learning_rate, warmup_steps)
     after = fall if callable(fall) else optax.constant_schedule(fall)
-    return optax.join_schedules([ramp, after], [int(warmup_steps)])
+    ends = [int(warmup_steps), int(warmup_steps + hold_steps)]
+    return optax.join_schedules([ramp, optax.constant_schedule(learning_rate), after], ends)
 
 
 def _every(rate: Rate, batches: int) -> Rate:

@@ -3,13 +3,13 @@
 A schedule is data like a rule: a name and its hypers. The rate is one formula for all of them, because what
 distinguishes them are values, the schedule's own number among them. So a change of schedule compiles nothing.
 
-With i = 0, 1, ... the updates done before this one, S all updates of the training and W those of the warmup (where
-several batches make one update, Keras counts the batches, and so do these):
+With i = 0, 1, ... the updates done before this one, S all updates of the training, W those of the warmup and H those
+during which the rate is held (where several batches make one update, Keras counts the batches, and so do these):
 
-    rate = learning_rate * min((i + 1) / (W + 1), 1) * shape(max(i - W, 0))
+    rate = learning_rate * min((i + 1) / (W + 1), 1) * shape(max(i - W - H, 0))
 
-Every shape is 1 at its start, so the rate climbs to `learning_rate`, which update W is the first to have, and falls
-from there. With a the updates since the end of the warmup, p = a / (S - W) and f the hyper `final`:
+Every shape is 1 at its start, so the rate climbs to `learning_rate`, which update W is the first to have, stays there
+for H updates more and falls. With a the updates since the fall began, p = a / (S - W - H) and f the hyper `final`:
 
     constant       1
     inverse_time   1 / (1 + decay a)
@@ -28,6 +28,10 @@ each update. It starts at 1 / (W + 1) rather than at 0, because an update at rat
 warmup equals `keras.optimizers.schedules.CosineDecay(lr / (W + 1), decay_steps=S - W, alpha=f, warmup_target=lr,
 warmup_steps=W)`; without one, the last three equal `ExponentialDecay(lr, S, f)`, `PolynomialDecay(lr, S, f * lr)` and
 `CosineDecay(lr, S, f)`. The rate `f * learning_rate` would be that of update S, one after the last.
+
+A rate that is held before it falls is the constant part of TaskSet's list (Metz et al. 2020, arXiv 2002.11887) and the
+"stable" of a warmup-stable-decay schedule (Hägele et al. 2024, arXiv 2405.18392). Only what falls towards an end can be
+held: exponential, linear and cosine.
 """
 
 from __future__ import annotations
@@ -76,10 +80,20 @@ WARMUP = positive(
     zero=True,
     most=1.0,
 )
-HYPERS: tuple[Hyper, ...] = (DECAY, FINAL, WARMUP)
+HOLD = positive(
+    "hold",
+    0.0,
+    low=1e-2,
+    high=0.9,
+    tier=4,
+    meaning="share of all updates, after the warmup, during which the rate stays before it falls",
+    zero=True,
+    most=1.0,
+)
+HYPERS: tuple[Hyper, ...] = (DECAY, FINAL, WARMUP, HOLD)
 
 # The numbers that a schedule puts into a program, beside the learning rate.
-COLUMNS: tuple[str, ...] = ("schedule", "decay", "final", "warmup_steps", "steps")
+COLUMNS: tuple[str, ...] = ("schedule", "decay", "final", "warmup_steps", "hold_steps", "steps")
 
 
 @dataclass(frozen=True)
@@ -90,7 +104,8 @@ class Schedule:
     ----------
     name : str
     hypers : tuple of Hyper
-        Its own; `warmup` is every schedule's, and stands in a config that has one.
+        Its own; `warmup` is every schedule's and `hold` that of those with a horizon: they stand in a config that has
+        them.
     horizon : bool
         Whether it needs to know how many updates the training has.
     """
@@ -159,7 +174,7 @@ def choose(name: str | None, given: Mapping[str, Any]) -> tuple[str, dict[str, V
     """
     if name is None:
         name = "inverse_time" if DECAY.check(given.get("decay", 0.0)) else "constant"
-    own = {hyper.name: hyper for hyper in (*get(name).hypers, WARMUP)}
+    own = {hyper.name for hyper in _hypers(get(name))}
     values = {each.name: each.check(given.get(each.name, each.default)) for each in get(name).hypers}
     for hyper in HYPERS:
         if hyper.name in given and hyper.name not in values:
@@ -167,7 +182,7 @@ def choose(name: str | None, given: Mapping[str, Any]) -> tuple[str, dict[str, V
             if hyper.name in own and value:
                 values[hyper.name] = value
             elif hyper.name not in own and (value or hyper is FINAL):
-                have = [f"schedule={other.name!r}" for other in _ALL.values() if hyper.name in _names(other)]
+                have = [f"schedule={other.name!r}" for other in _ALL.values() if hyper in _hypers(other)]
                 raise ConfigError(
                     f"{hyper.name}={value} is given, but {'an' if name[0] in 'ei' else 'a'} {name} schedule has none: "
                     f"write {' or '.join(have)} or leave one of the two out."
@@ -175,8 +190,19 @@ def choose(name: str | None, given: Mapping[str, Any]) -> tuple[str, dict[str, V
     return name, values
 
 
-def _names(schedule: Schedule) -> list[str]:
-    return [hyper.name for hyper in schedule.hypers]
+def _hypers(schedule: Schedule) -> tuple[Hyper, ...]:
+    """All that a config with the schedule may have."""
+    return (*schedule.hypers, *([HOLD] if schedule.horizon else []), WARMUP)
+
+
+def owners(hyper: str) -> list[str]:
+    """The schedules that may have a hyper of that name where others may not; none where all of them may.
+
+    >>> owners("final"), owners("decay"), owners("warmup")
+    (['exponential', 'linear', 'cosine'], ['inverse_time'], [])
+    """
+    found = [name for name, each in _ALL.items() if hyper in [own.name for own in _hypers(each)]]
+    return [] if len(found) == len(_ALL) else found
 
 
 def needs_steps(config: Scheduled) -> bool:
@@ -198,7 +224,7 @@ def row(config: Scheduled, steps: int | None) -> list[float]:
         When the schedule ends with the training, or has a warmup, and `steps` is not known.
     """
     values = config.hypers
-    warmup = float(values.get("warmup", 0.0))
+    warmup, hold = (float(values.get(hyper.name, 0.0)) for hyper in (WARMUP, HOLD))
     if steps is None and needs_steps(config):
         what = f"warmup={warmup:g}" if warmup else f"schedule={config.schedule!r}"
         raise ConfigError(
@@ -207,18 +233,18 @@ def row(config: Scheduled, steps: int | None) -> list[float]:
         )
     if steps is not None and (isinstance(steps, bool) or not isinstance(steps, int) or steps < 1):
         raise ConfigError(f"steps={reprlib.repr(steps)}: expected the number of updates, a whole number above 0.")
+    warmup_steps = hold_steps = 0
+    if steps is not None:  # one update at least is left for the fall
+        warmup_steps = min(round(warmup * steps), steps - 1)
+        hold_steps = min(round(hold * steps), steps - 1 - warmup_steps)
     return [
         _CODES[config.schedule],
         float(values.get("decay", 0.0)),
         float(values.get("final", 1.0)),
-        float(_warmup_steps(warmup, steps)),
+        float(warmup_steps),
+        float(hold_steps),
         math.inf if steps is None else float(steps),
     ]
-
-
-def _warmup_steps(warmup: float, steps: int | None) -> int:
-    # One update at least is left for the fall.
-    return 0 if steps is None else min(round(warmup * steps), steps - 1)
 
 
 def learning_rate(h: SimpleNamespace, iterations: Any) -> Any:
@@ -236,9 +262,10 @@ def learning_rate(h: SimpleNamespace, iterations: Any) -> Any:
     array
         Of the shape that the two broadcast to.
     """
-    age = ops.maximum(iterations - h.warmup_steps, 0)
+    before = h.warmup_steps + h.hold_steps
+    age = ops.maximum(iterations - before, 0)
     ramp = ops.minimum((iterations + 1) / (h.warmup_steps + 1), 1)
-    progress = age / (h.steps - h.warmup_steps)
+    progress = age / (h.steps - before)
     end = ops.minimum(progress, 1)
     shape = 1 / (1 + h.decay * age)
     for name, other in (
@@ -264,7 +291,7 @@ def builtin(config: Scheduled, steps: int | None) -> tuple[str, dict[str, Any]] 
     ConfigError
         As `row` does; ask `unlike_builtin` before, which says what Keras has no class for.
     """
-    _, decay, final, warmup_steps, _ = row(config, steps)
+    _, decay, final, warmup_steps, *_ = row(config, steps)
     rate = config.hypers["learning_rate"]
     if config.schedule == "constant":
         return None
@@ -291,6 +318,8 @@ def unlike_builtin(config: Scheduled) -> str:
     """Why Keras has no class for a config's schedule, or ""."""
     if config.schedule == "inverse_sqrt":
         return "keras.optimizers.schedules has no inverse square root"
+    if config.hypers.get("hold"):
+        return "keras.optimizers.schedules has none that holds the rate before it falls"
     if config.schedule != "cosine" and config.hypers.get("warmup"):
         return f"keras.optimizers.schedules has no warmup before a {config.schedule} schedule"
     return ""

@@ -130,9 +130,9 @@ _ALL: dict[str, Published] = {
         _always(learning_rate=(1e-8, 1e1), initial_accumulator_value=(1e-10, 1e3), epsilon=0.0),
     ),
     "taskset-nadamw": Published(
-        f"{_TASKSET}, nadamw; without its L2 term and without the constant rate before the fall; no warmup and a fall "
-        "to 0, half of its draws each, are the lower bounds; its epsilon stands before the bias correction; its code "
-        "draws the look ahead but never uses it",
+        f"{_TASKSET}, nadamw; without its L2 term; its constant rate is counted from the end of the warmup; no warmup "
+        "and a fall to 0, half of its draws each, are the lower bounds; its epsilon stands before the bias correction; "
+        "its code draws the look ahead but never uses it",
         ("nadamw",),
         _always(
             learning_rate=(1e-5, 1.0),
@@ -143,6 +143,7 @@ _ALL: dict[str, Published] = {
             weight_decay=(1e-5, 1e-1),
             schedule="cosine",
             warmup=(1e-5, 1e-1),
+            hold=FloatDistribution(1e-5, 1.0),
             final=(1e-5, 1.0),
         ),
     ),

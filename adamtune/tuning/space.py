@@ -80,7 +80,7 @@ class Part:
         return {"schedule": schedule, **fixed, **free}
 
     def _has(self, hyper: str, schedule: str | None) -> bool:
-        owners = _owners(hyper)
+        owners = schedules.owners(hyper)
         return not owners or all(each in owners for each in ((schedule,) if schedule else self.schedules))
 
 
@@ -437,7 +437,7 @@ def _automatic(rule: Rule, n_trials: int) -> Part:
     free = {
         hyper.carried_name: whole(hyper)
         for hyper in rule.searchable
-        if hyper.tier in tiers and schedule in (_owners(hyper.name) or [schedule])
+        if hyper.tier in tiers and schedule in (schedules.owners(hyper.name) or [schedule])
     }
     return Part((schedule,), free, {})
 
@@ -451,28 +451,23 @@ def _schedules(given: Any, said: Mapping[str, str]) -> tuple[str, ...]:
         for name in chosen:
             schedules.get(name)
         for hyper in said:
-            if (owners := _owners(hyper)) and not set(owners) & set(chosen):
+            if (owners := schedules.owners(hyper)) and not set(owners) & set(chosen):
                 raise SettingError(
                     f"space names {hyper!r}, which a schedule of {' or '.join(chosen)} does not have: write "
                     f"'schedule': {owners[0]!r} or leave it out."
                 )
         return chosen
-    owned = [set(owners) for hyper in said if (owners := _owners(hyper))]
+    owned = [set(owners) for hyper in said if (owners := schedules.owners(hyper))]
     if not owned:
         return ("constant",)
     common = [name for name in schedules.names() if all(name in owners for owners in owned)]
     if len(common) != 1:
-        named = " and ".join(repr(hyper) for hyper in said if _owners(hyper))
+        named = " and ".join(repr(hyper) for hyper in said if schedules.owners(hyper))
         one_of = ", ".join(repr(name) for name in common or sorted(set.union(*owned)))
         raise SettingError(
             f"space names {named} but no schedule: write 'schedule' with one of {one_of}, or a list of them."
         )
     return tuple(common)
-
-
-def _owners(hyper: str) -> list[str]:
-    """The schedules that have a hyper as their own; none for what does not depend on the schedule."""
-    return [name for name in schedules.names() if any(hyper == own.name for own in schedules.get(name).hypers)]
 
 
 def _has(rule: Rule, name: Any) -> bool:

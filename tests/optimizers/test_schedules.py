@@ -26,6 +26,12 @@ CASES = [
     *({"schedule": name, "final": final} for name in ("linear", "cosine") for final in (0.0, 0.1, 1.0)),
 ]
 WARMUPS = [0.0, 0.001, 0.05, 0.1, 0.5, 1.0]
+# Those that fall towards an end, after they were held for a while.
+HELD = [
+    {"schedule": name, "final": 0.1, "hold": hold}
+    for name in ("exponential", "linear", "cosine")
+    for hold in (0.001, 0.3, 1.0)
+]
 
 
 def scheduled(learning_rate=RATE, schedule="constant", **hypers):
@@ -47,12 +53,13 @@ ON_JAX = keras.backend.backend() == "jax"
 NEAR = {"float32": 1e-7 * RATE if ON_JAX else 0.0, "float64": 1e-7 * RATE if ON_JAX else 1e-17}
 
 
-def by_hand(i, schedule, decay=0.0, final=0.0, warmup=0.0):
+def by_hand(i, schedule, decay=0.0, final=0.0, warmup=0.0, hold=0.0):
     """The rate after i updates, one number at a time."""
     w = min(round(warmup * STEPS), STEPS - 1)
     if i < w:
         return RATE * (i + 1) / (w + 1)
-    a, left = i - w, STEPS - w
+    h = min(round(hold * STEPS), STEPS - 1 - w)
+    a, left = max(i - w - h, 0), STEPS - w - h
     falls = {
         "constant": lambda: 1.0,
         "inverse_time": lambda: 1 / (1 + decay * a),
@@ -66,8 +73,8 @@ def by_hand(i, schedule, decay=0.0, final=0.0, warmup=0.0):
 
 @pytest.mark.parametrize("warmup", WARMUPS)
 def test_lanes_of_all_schedules_are_what_is_written(warmup):
-    ours = rates([scheduled(**case, warmup=warmup) for case in CASES])
-    for lane, case in enumerate(CASES):
+    ours = rates([scheduled(**case, warmup=warmup) for case in [*CASES, *HELD]])
+    for lane, case in enumerate([*CASES, *HELD]):
         theirs = [by_hand(i, **case, warmup=warmup) for i in UPDATES]
         np.testing.assert_allclose(ours[:, lane], theirs, rtol=1e-12, atol=NEAR["float64"], err_msg=f"{case}")
 
@@ -109,12 +116,30 @@ def test_keras_has_warmup_for_cosine_only(schedule):
     assert "no " in schedules.unlike_builtin(scheduled(schedule=schedule, warmup=0.1))
 
 
+@pytest.mark.parametrize("case", HELD, ids=str)
+def test_keras_holds_no_rate(case):
+    assert "hold" in schedules.unlike_builtin(scheduled(**case))
+
+
+def test_a_rate_is_held_and_then_falls_to_the_same_end():
+    held = rates([scheduled(schedule="cosine", final=0.1, warmup=0.1, hold=0.5)], np.arange(STEPS + 1))[:, 0]
+    assert (held[20:121] == RATE).all() and (np.diff(held[120:]) < 0).all()
+    np.testing.assert_allclose(held[-1], 0.1 * RATE)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "inverse_time", "inverse_sqrt"])
+def test_only_what_falls_towards_an_end_is_held(schedule):
+    assert schedules.choose(schedule, {"hold": 0.0})[1].get("hold") is None
+    with pytest.raises(ConfigError, match=r"hold=0\.2 is given.* write schedule='exponential' or schedule='linear'"):
+        schedules.choose(schedule, {"hold": 0.2})
+
+
 def test_constant_is_no_decay():
     np.testing.assert_array_equal(rates([scheduled()], steps=None)[:, 0], np.full(len(UPDATES), RATE))
 
 
 def test_the_rate_rises_to_the_top_and_falls_from_there():
-    lanes = [scheduled(**case, warmup=0.05) for case in CASES]
+    lanes = [scheduled(**case, warmup=0.05) for case in [*CASES, *HELD]]
     every = rates(lanes, np.arange(STEPS))
     assert (every[0] == RATE / 11).all() and (every > 0).all()
     np.testing.assert_allclose(np.diff(every[:11], axis=0), RATE / 11)
@@ -124,7 +149,7 @@ def test_the_rate_rises_to_the_top_and_falls_from_there():
 
 @pytest.mark.parametrize("steps", [1, 2, 3])
 def test_a_short_training_has_a_finite_rate(steps):
-    lanes = [scheduled(**case, warmup=warmup) for case in CASES for warmup in WARMUPS]
+    lanes = [scheduled(**case, warmup=warmup) for case in [*CASES, *HELD] for warmup in WARMUPS]
     every = rates(lanes, np.arange(steps), steps, "float32")
     assert np.isfinite(every).all() and (every > 0).all() and (every <= np.float32(RATE)).all()
 
@@ -133,12 +158,13 @@ def test_a_short_training_has_a_finite_rate(steps):
 
 
 def test_a_row_is_its_columns():
-    row = schedules.row(scheduled(schedule="cosine", final=0.1, warmup=0.05), 100)
+    row = schedules.row(scheduled(schedule="cosine", final=0.1, warmup=0.05, hold=0.2), 100)
     assert dict(zip(schedules.COLUMNS, row, strict=True)) == {
         "schedule": 5.0,
         "decay": 0.0,
         "final": 0.1,
         "warmup_steps": 5.0,
+        "hold_steps": 20.0,
         "steps": 100.0,
     }
     assert all(type(number) is float for number in row)
@@ -164,7 +190,7 @@ def test_steps_are_a_whole_number(steps):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("case", [*CASES, *HELD], ids=str)
 def test_keras_schedule_computes_in_the_type_of_the_model(case, dtype):
     with floatx(dtype):
         schedule = optimizers.LearningRate(RATE, steps=STEPS, warmup=0.05, **case)
