@@ -68,14 +68,12 @@ def write(path: str | os.PathLike[str], tuner: Any, classes: Sequence[type]) -> 
         if isinstance(values.get(name), bytes):
             members[member] = _without_code(name, values.pop(name))
     arrays: list[np.ndarray] = []
-    loss_arguments = {name: _loss_arguments(vars(tuner).get(name), arrays) for name in ("model", "model_")}
     state = {
         "format": _FORMAT,
         "adamtune": _version(),
         "class": type(tuner).__name__,
         "parameters": {name: _parameter(value, arrays) for name, value in given.items()},
         "learned": {name: _attribute(name, value, arrays) for name, value in learned.items()},
-        "loss_arguments": loss_arguments,
     }
     members[_STATE] = json.dumps(state, indent=1, allow_nan=False).encode()
     members[_ARRAYS] = _arrays_to_bytes(arrays)
@@ -111,8 +109,6 @@ def read(path: str | os.PathLike[str], classes: Sequence[type]) -> Any:
             given["model"] = _given_model(members[_GIVEN])
         if _TRAINED in members:
             learned["model_"] = _trained_model(members[_TRAINED])
-        for name, arguments in state["loss_arguments"].items():
-            _take_loss_arguments((given | learned).get(name), from_plain(arguments, arrays))
         tuner = cls(**given)
     except AdamTuneError:
         raise
@@ -275,19 +271,6 @@ def _trained_model(content: bytes) -> Any:
             stacklevel=4,
         )
     return model
-
-
-def _loss_arguments(model: Any, arrays: list[np.ndarray]) -> Any:
-    """The arguments of a compiled model's loss: a `.keras` file forgets some, such as the delta of Huber."""
-    with contextlib.suppress(NotPlain):
-        return to_plain(getattr(getattr(model, "loss", None), "_fn_kwargs", None), arrays)
-    return None
-
-
-def _take_loss_arguments(model: Any, arguments: dict[str, Any] | None) -> None:
-    loss: Any = getattr(model, "loss", None)
-    if arguments and hasattr(loss, "_fn_kwargs"):
-        loss._fn_kwargs = arguments
 
 
 @contextlib.contextmanager

@@ -7,12 +7,16 @@ and `confirm` need to know about models.
 from __future__ import annotations
 
 import contextlib
+import inspect
+import io
+import json
 import pathlib
 import random
 import re
 import sys
 import tempfile
 import weakref
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -201,11 +205,36 @@ def lean() -> Iterator[None]:
 
 
 def to_bytes(model: Any) -> bytes:
-    """A model as the bytes of a `.keras` file: architecture, weights, optimizer state."""
+    """A model as the bytes of a `.keras` file: architecture, weights, optimizer state, loss with all its arguments."""
     with lean(), tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder, "model.keras")
         keras.saving.save_model(model, path)
-        return path.read_bytes()
+        content = path.read_bytes()
+    forgotten = _forgotten(getattr(model, "loss", None))
+    return _with_loss_arguments(content, forgotten) if forgotten else content
+
+
+def _forgotten(loss: Any) -> dict[str, Any]:
+    """Arguments that Keras leaves out of the config of its own loss, such as the delta of Huber."""
+    if not isinstance(loss, keras.losses.Loss):
+        return {}
+    kept, takes = loss.get_config(), inspect.signature(type(loss)).parameters
+    given = getattr(loss, "_fn_kwargs", {})
+    return {name: value for name, value in given.items() if name in takes and name not in kept}
+
+
+def _with_loss_arguments(content: bytes, arguments: dict[str, Any]) -> bytes:
+    """A `.keras` file whose loss has these arguments too."""
+    told = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as before, zipfile.ZipFile(told, "w", zipfile.ZIP_STORED) as after:
+        for name in before.namelist():
+            member = before.read(name)
+            if name == "config.json":
+                config = json.loads(member)
+                config["compile_config"]["loss"]["config"] |= arguments
+                member = json.dumps(config).encode()
+            after.writestr(name, member)
+    return told.getvalue()
 
 
 def from_bytes(content: bytes, trains: bool = False) -> Any:

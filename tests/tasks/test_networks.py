@@ -483,6 +483,18 @@ def test_bytes_of_a_model_with_a_loss_of_ones_own():
     assert not again.compiled
 
 
+@pytest.mark.parametrize(
+    "loss", [keras.losses.Huber(delta=0.1), keras.losses.CosineSimilarity(axis=0), keras.losses.MeanSquaredError()]
+)
+def test_bytes_hold_the_arguments_of_the_loss(loss):
+    model = builder(dense)(0)
+    model.compile(loss=loss)
+    again = networks.from_bytes(networks.to_bytes(model))
+    assert type(again.loss) is type(loss) and again.loss._fn_kwargs == loss._fn_kwargs
+    for one, other in zip(model.weights, again.weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_bytes_run_no_code():
     inputs = keras.Input((4,))
     model = keras.Model(inputs, layers.Lambda(lambda x: x + 1)(inputs))
