@@ -27,13 +27,13 @@ BEGIN, END = "<!-- results -->", "<!-- /results -->"
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", default="", help="classes whose name begins like this")
+    parser.add_argument("--only", nargs="+", choices=CASES, default=list(CASES), help="these classes")
     parser.add_argument("--backends", default="tensorflow,jax")
     parser.add_argument("--python", default=sys.executable, help="an interpreter with another scikit-learn")
     options = parser.parse_args()
     runs = json.loads(STORED.read_text(encoding="utf-8")) if STORED.exists() else []
     for backend in options.backends.split(","):
-        for name in [name for name in CASES if name.startswith(options.only)]:
+        for name in options.only:
             run = measure(options.python, backend, name)
             print(line(run), flush=True)
             runs = [other for other in runs if key(other) != key(run)] + [run]

@@ -485,6 +485,12 @@ def test_sqlite_is_in_wal_also_after_a_pickle(url):
         close(storage)
 
 
+def test_a_url_says_how_long_to_wait_for_a_lock(url):
+    storage = open_storage(f"{url}?timeout=7")
+    assert pragma(storage, "busy_timeout") == 7_000
+    close(storage)
+
+
 def test_a_closed_file_is_complete_alone(url, tmp_path, running):
     storage, _, trial = running
     storage.set_trial_intermediate_value(trial, 0, 0.5)
