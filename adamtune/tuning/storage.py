@@ -179,7 +179,8 @@ def open_storage(url: str) -> BaseStorage:
     """The storage at a URL, with its tables made where they are missing.
 
     SQLite runs in WAL with `synchronous=NORMAL`, waits up to 30 s for a lock (`?timeout=` in the URL says otherwise),
-    and makes a new file readable by its owner only. With 8 processes on one study the longest wait was 0.14 s, and 2.2 s without WAL.
+    and makes a new file readable by its owner only. With 8 processes on one study the longest wait was 0.14 s, and
+    2.2 s without WAL.
 
     Parameters
     ----------
