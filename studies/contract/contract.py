@@ -84,7 +84,7 @@ def failures(runs):
             where = found.setdefault((run["name"], failure["expected"], failure["check"]), (failure["error"], []))[1]
             where.append(f"{run['sklearn']} on {run['backend']}")
     lines = [
-        f"- `{name}`{' (expected)' if expected else ''}: `{check}` on {len(where)} of "
+        f"- `{name}`{' (expected)' if expected else ''}: `{check}` on {len(set(where))} of "
         f"{sum(run['name'] == name for run in runs)} runs; {where[0]}: {error.replace('<', '&lt;')}"
         for (name, expected, check), (error, where) in found.items()
     ]
