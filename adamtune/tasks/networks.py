@@ -215,11 +215,11 @@ def to_bytes(model: Any) -> bytes:
 
 
 def _forgotten(loss: Any) -> dict[str, Any]:
-    """Arguments that Keras leaves out of the config of its own loss, such as the delta of Huber."""
+    """Arguments that Keras leaves out of the config of its own loss, such as the delta of Huber: they are numbers."""
     if not isinstance(loss, keras.losses.Loss):
         return {}
     kept, takes = loss.get_config(), inspect.signature(type(loss)).parameters
-    given = getattr(loss, "_fn_kwargs", {})
+    given = {name: value for name, value in getattr(loss, "_fn_kwargs", {}).items() if isinstance(value, int | float)}
     return {name: value for name, value in given.items() if name in takes and name not in kept}
 
 
@@ -230,9 +230,13 @@ def _with_loss_arguments(content: bytes, arguments: dict[str, Any]) -> bytes:
         for name in before.namelist():
             member = before.read(name)
             if name == "config.json":
-                config = json.loads(member)
-                config["compile_config"]["loss"]["config"] |= arguments
-                member = json.dumps(config).encode()
+                described = json.loads(member)
+                loss = (described.get("compile_config") or {}).get(
+                    "loss"
+                )  # not there where `compile` is the user's own
+                if isinstance(loss, dict) and isinstance(loss.get("config"), dict):
+                    loss["config"] |= arguments
+                member = json.dumps(described).encode()
             after.writestr(name, member)
     return told.getvalue()
 
