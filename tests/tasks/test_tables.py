@@ -184,9 +184,10 @@ def test_another_ending_is_refused(name, tmp_path):
 
 
 WHOLE = gzip.compress(b"x,y\n1,0\n2,1\n" * 99)
+BROKEN = {"no gz": b"x,y\n1,0\n", "cut off": WHOLE[:-20], "overwritten": WHOLE[:10] + b"\xff" * 9 + WHOLE[19:]}
 
 
-@pytest.mark.parametrize("content", [b"x,y\n1,0\n", WHOLE[:-20], WHOLE[:10] + b"\xff" * 9 + WHOLE[19:]])
+@pytest.mark.parametrize("content", BROKEN.values(), ids=BROKEN)  # the bytes hold the second they were made in
 def test_a_broken_gz_and_a_folder_are_refused(content, tmp_path):
     (tmp_path / "a.csv.gz").write_bytes(content)
     with pytest.raises(DataError, match=r"a.csv.gz cannot be read"):
