@@ -3,7 +3,7 @@
     ADAMTUNE_DATA=../shared/data KERAS_BACKEND=jax python studies/defaults/corpus.py      # an hour or two on two cores
     ... corpus.py --only digits        # tasks whose name has this
     ... corpus.py --minutes 30         # begin no task after half an hour
-    KERAS_BACKEND=tensorflow ... corpus.py --families image-conv     # convolutions take less than half as long
+    KERAS_BACKEND=tensorflow ... corpus.py --families image-conv     # convolutions are faster there, see studies/speed
 
 What is in corpus.npz is not trained again, nor what is finished in the database. A task is a study like any user's: the
 candidates are its starting configs and its only trials, none is pruned, each is trained under two seeds and judged by
