@@ -231,9 +231,8 @@ def _with_loss_arguments(content: bytes, arguments: dict[str, Any]) -> bytes:
             member = before.read(name)
             if name == "config.json":
                 described = json.loads(member)
-                loss = (described.get("compile_config") or {}).get(
-                    "loss"
-                )  # not there where `compile` is the user's own
+                # Not there where `compile` is the user's own.
+                loss = (described.get("compile_config") or {}).get("loss")
                 if isinstance(loss, dict) and isinstance(loss.get("config"), dict):
                     loss["config"] |= arguments
                 member = json.dumps(described).encode()

@@ -1,15 +1,21 @@
-"""Writes README.md from corpus.npz.
+"""Writes the results in README.md, from corpus.npz.
 
-python studies/defaults/report.py
+    python studies/defaults/report.py
+
+The lists are learned from some tasks and judged on the others, see `regrets`.
 """
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
 from regrets import Corpus, greedy, held_out, random_search, read, weights_of
 from tasks import cases
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import pages
 
 from adamtune import OptimizerConfig
 
@@ -25,10 +31,7 @@ def main() -> None:
         f" {len(last.candidates)} candidates, two seeds each.\n\n### Judged by the last epoch\n\n{page(last)}"
         f"\n### Judged by the best epoch, which `patience` keeps\n\n{page(best)}"
     )
-    readme = HERE / "README.md"
-    begin, end = "<!-- results -->\n", "<!-- /results -->\n"
-    before, rest = readme.read_text(encoding="utf-8").split(begin)
-    readme.write_text(before + begin + text + end + rest.split(end)[1], encoding="utf-8")
+    pages.write(HERE / "README.md", text)
     print(text)
 
 

@@ -28,6 +28,7 @@ import keras
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import data_sets
+import pages
 
 from adamtune import AdamTunerClassifier, OptimizerConfig
 
@@ -93,7 +94,7 @@ def main():
         "finals": finals,
     }
     (options.out / "results.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    write(options.out / "README.md", text := table(result))
+    pages.write(options.out / "README.md", text := table(result))
     memory.plot(options.out / "memory.png")
     print(text)
 
@@ -229,14 +230,6 @@ def table(r):
             + f" | {mean(run['seconds'] for run in runs):.0f} |"
         )
     return "\n".join(lines) + "\n"
-
-
-def write(path, text):
-    """Put the results where the README has a place for them."""
-    begin, end = "<!-- results -->\n", "<!-- /results -->\n"
-    readme = path.read_text(encoding="utf-8") if path.exists() else begin + end
-    before, rest = readme.split(begin)
-    path.write_text(before + begin + text + end + rest.split(end)[1], encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -83,14 +83,6 @@ def headline(runs):
     return "\n".join(lines) + "\n" if lines else ""
 
 
-def write(path, text):
-    """Put the answers between the marks of a README."""
-    begin, end = "<!-- results -->\n", "<!-- /results -->\n"
-    readme = path.read_text(encoding="utf-8") if path.exists() else begin + end
-    before, rest = readme.split(begin)
-    path.write_text(before + begin + text + end + rest.split(end)[1], encoding="utf-8")
-
-
 def _spread(values):
     many = f"{len(values)} pair{'s' if len(values) > 1 else ''}"
     return f"{min(values):.1f} to {max(values):.1f} in {many}"

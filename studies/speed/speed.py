@@ -27,7 +27,8 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))
+sys.path[:0] = [str(HERE), str(HERE.parent)]
+import pages  # noqa: E402
 import plots  # noqa: E402
 import report  # noqa: E402
 from results import BACKEND, Results  # noqa: E402
@@ -83,7 +84,7 @@ def main():
     (options.out / "results.md").write_text(text := report.tables(results.machine, results.runs), encoding="utf-8")
     plots.speed(results.runs, options.out / "speed.png")
     plots.lanes(options.out, HERE)
-    report.write(options.out / "README.md", report.headline(results.runs))
+    pages.write(options.out / "README.md", report.headline(results.runs))
     print(text)
 
 
