@@ -5,9 +5,11 @@ Everything is read off the rules; nothing here knows one of them.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -15,6 +17,8 @@ from adamtune import optimizers
 from adamtune.hypers import Hyper
 from adamtune.optimizers import Rule
 from adamtune.tuning.space import TIERS
+
+_WIDE = 140  # columns from which on a table of them is easier to read than a list
 
 
 def facts(rule: Rule) -> dict[str, Any]:
@@ -46,13 +50,33 @@ def _of_hyper(hyper: Hyper) -> dict[str, Any]:
 
 
 def table() -> RenderableType:
-    """All optimizers, a row each."""
+    """All optimizers: a row each where there is room, else a few short lines each, without the searched ranges."""
+    return _All()
+
+
+class _All:
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        rules = [optimizers.get(name) for name in optimizers.names()]
+        if options.max_width >= _WIDE:
+            yield _rows(rules)
+            return
+        for rule in rules:
+            yield Text(f"{rule.name} ({rule.family}, {_counted(rule)}): {rule.source}")
+            defaults = ", ".join(f"{hyper.name} {_number(hyper.default)}" for hyper in rule.hypers)
+            yield Padding(Text(defaults, style="dim"), (0, 0, 0, 4))
+
+
+def _rows(rules: Sequence[Rule]) -> Table:
     made = _table("optimizer", "family", "slots", "hypers: default (searched range)", "source")
-    for name in optimizers.names():
-        rule = optimizers.get(name)
+    for rule in rules:
         hypers = ", ".join(f"{hyper.name} {_number(hyper.default)} ({_range(hyper)})" for hyper in rule.hypers)
         made.add_row(rule.name, rule.family, str(len(rule.slots)), Text(hypers), Text(rule.source))
     return made
+
+
+def _counted(rule: Rule) -> str:
+    n = len(rule.slots)
+    return f"{n} slot" if n == 1 else f"{n} slots"
 
 
 def page(rule: Rule) -> RenderableType:

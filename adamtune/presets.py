@@ -30,12 +30,11 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import glob
-import reprlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from adamtune.config import OptimizerConfig
-from adamtune.errors import ConfigError
+from adamtune.errors import ConfigError, short
 from adamtune.optimizers import _keras2
 
 
@@ -92,8 +91,7 @@ def _find(name: Any) -> Preset:
     if isinstance(name, str) and _whole(name) in _ALL:
         return _ALL[_whole(name)]
     raise ConfigError(
-        f"{reprlib.repr(name)} is no preset.{_near(name) if isinstance(name, str) else ''} See "
-        "adamtune.presets.names()."
+        f"{short(name)} is no preset.{_near(name) if isinstance(name, str) else ''} See adamtune.presets.names()."
     )
 
 

@@ -13,6 +13,8 @@ whole passes.
 
 from __future__ import annotations
 
+import copy
+import math
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -45,13 +47,30 @@ class Asha(optuna.pruners.BasePruner):
         self.eta = eta
         self._sign = records.sign(direction)
         self._seen: dict[int, list[float]] = {rung: [] for rung in self.rungs}
+        self._known: set[int] = set()  # numbers of the trials that were taken in
+
+    def fresh(self) -> Asha:
+        """The same pruner for another study: it has seen nothing."""
+        other = copy.copy(self)
+        other._seen, other._known = {rung: [] for rung in self.rungs}, set()
+        return other
 
     def learn(self, trials: Iterable[optuna.trial.FrozenTrial]) -> None:
-        """Take in what trials of an earlier run reached, so that a resumed study judges as an undisturbed one."""
+        """Take in what finished trials of an earlier run, or of another process, reached; each of them once.
+
+        A resumed study then judges as an undisturbed one, and several processes judge as one.
+        """
         for trial in trials:
+            if trial.state not in records.FINISHED or trial.number in self._known:
+                continue
+            self._known.add(trial.number)
             for rung in self.rungs:
                 if rung in trial.intermediate_values:
                     self._seen[rung].append(self._sign * trial.intermediate_values[rung])
+
+    def share(self, rung: int) -> float:
+        """Of the trials that reach a rung, those that go on."""
+        return 1 / self.eta
 
     def judge(self, rung: int, values: Sequence[float]) -> list[bool]:
         """Record the values that reach a rung in one tick, then say of each whether its trial goes on.
@@ -62,7 +81,7 @@ class Asha(optuna.pruners.BasePruner):
         self._seen[rung] += signed
         seen = np.array(self._seen[rung])
         ranked = np.sort(np.where(np.isnan(seen), np.inf, seen))
-        cutoff = ranked[-(-len(ranked) // self.eta) - 1]
+        cutoff = ranked[max(math.ceil(len(ranked) * self.share(rung) - 1e-9), 1) - 1]
         return [bool(value <= cutoff) for value in signed]
 
     def prune(self, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> bool:
@@ -71,8 +90,8 @@ class Asha(optuna.pruners.BasePruner):
         if step is None or step not in self._seen:
             return False
         others = [t.intermediate_values.get(step) for t in study.get_trials(deepcopy=False) if t.number != trial.number]
-        fresh = Asha(1, "minimize", self.eta)
-        fresh._sign, fresh._seen = self._sign, {step: [self._sign * v for v in others if v is not None]}
+        fresh = self.fresh()
+        fresh._seen[step] = [self._sign * v for v in others if v is not None]
         return not fresh.judge(step, [trial.intermediate_values[step]])[0]
 
 

@@ -15,6 +15,7 @@ from candidates import candidates
 from corpus import SEEDS, STORAGE
 from tasks import cases
 
+from adamtune.recommending import describing
 from adamtune.tuning import curves, records, storage
 
 
@@ -32,12 +33,21 @@ def main():
         if found is None:
             print(f"{case.name} is not finished")
             continue
-        x, y = case.rows()
-        said = {key: getattr(case, key) for key in ("name", "family", "data_set", "kind", "batch_size", "epochs")}
-        about.append(said | {"rows": len(x), "weights": case.network(x, y).count_params()})
+        about.append(described(case))
         arrays[case.name] = found
     table.write(about, arrays)
     print(f"{len(arrays)} of {len(cases())} tasks, {table.TABLE.stat().st_size / 2**20:.1f} MiB in {table.TABLE.name}")
+
+
+def described(case):
+    """What the table says of a task: its names, what it is called, and its features."""
+    x, y = case.rows()
+    network = case.network(x, y)
+    found = describing.of_rows(x, y, network, task=case.kind, epochs=case.epochs, batch_size=case.batch_size)
+    named = {key: getattr(case, key) for key in ("name", "family", "data_set")}
+    # Flat images look like a table, and a dense network does not tell.
+    called = "image-classification" if case.family == "image-dense" else found.kind
+    return named | {"called": called, "features": found.features.to_dict()}
 
 
 def losses(case, study):

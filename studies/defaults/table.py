@@ -1,7 +1,7 @@
 """The table that all figures are made of: corpus.npz.
 
 One array a task, (candidates, seeds, epochs): validation losses, NaN after a trial has diverged; and `about`, JSON:
-tasks (name, family, data set, kind, batch size, epochs, rows, weights), and candidates (source, config), in the order
+tasks (name, family, data set, what people call it, features), and candidates (source, config), in the order
 of the arrays.
 """
 
