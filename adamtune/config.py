@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import json
 import math
-import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from adamtune import optimizers
-from adamtune.errors import ConfigError
-from adamtune.hypers import Hyper, Value
+from adamtune.errors import ConfigError, short
+from adamtune.hypers import MOST_COUNT, Hyper, Value
 from adamtune.optimizers import gradients, schedules
 from adamtune.optimizers._rule import Rule, find
 
@@ -32,8 +31,8 @@ class Found:
     steps: int
 
     def __post_init__(self) -> None:
-        if not all(type(number) is int and number > 0 for number in vars(self).values()):
-            raise ConfigError(f"found must hold whole numbers above 0, got {reprlib.repr(vars(self))}.")
+        if not all(type(number) is int and 0 < number <= MOST_COUNT for number in vars(self).values()):
+            raise ConfigError(f"found must hold whole numbers above 0 and below 2**63, got {short(vars(self))}.")
 
 
 @dataclass(frozen=True, init=False)
@@ -88,7 +87,7 @@ class OptimizerConfig:
     ) -> None:
         rule = optimizers.get(optimizer)
         if found is not None and not isinstance(found, Found):
-            raise ConfigError(f"found={reprlib.repr(found)}: expected Found(epochs, batch_size, steps) or None.")
+            raise ConfigError(f"found={short(found)}: expected Found(epochs, batch_size, steps) or None.")
         structure = _options({name: hypers.pop(name) for name in list(hypers) if name in _OPTIONS})
         given = {find(name, rule.searchable, rule.name).name: value for name, value in hypers.items()}
         schedule, moving = schedules.choose(schedule, given)
@@ -120,6 +119,10 @@ class OptimizerConfig:
     def options(self) -> dict[str, Any]:
         """The options of every Keras optimizer that are not at their default: lanes of one program share them."""
         return dict(self.structure)
+
+    def found_with(self, found: Found | None) -> OptimizerConfig:
+        """The same config, said to be found with that training; None leaves open with which."""
+        return OptimizerConfig(self.optimizer, schedule=self.schedule, found=found, **self.hypers, **self.options)
 
     def row(self, steps: int | None = None) -> list[float]:
         """The config as numbers in the order of `rule.columns`, as lanes take them.
@@ -193,16 +196,14 @@ class OptimizerConfig:
         extra = set(data) - {"schema", "optimizer", "schedule", "hypers", "options", "found"}
         schema = data.get("schema")
         if extra or type(schema) is not int or schema != _SCHEMA:
-            foreign = reprlib.repr(sorted(map(str, extra))) if extra else "none"
+            foreign = short(sorted(map(str, extra))) if extra else "none"
             raise ConfigError(
-                f"not a config of schema {_SCHEMA}: schema={reprlib.repr(schema)}, unknown fields: {foreign}. "
+                f"not a config of schema {_SCHEMA}: schema={short(schema)}, unknown fields: {foreign}. "
                 "Expected the data of OptimizerConfig.to_dict()."
             )
         hypers = data.get("hypers", {})
         if not isinstance(hypers, Mapping) or not all(isinstance(name, str) for name in hypers):
-            raise ConfigError(
-                f"the field 'hypers' is {reprlib.repr(hypers)}: expected a mapping from names to numbers."
-            )
+            raise ConfigError(f"the field 'hypers' is {short(hypers)}: expected a mapping from names to numbers.")
         reserved = set(hypers) & {"optimizer", "schedule", "found", *_OPTIONS}
         if reserved:
             raise ConfigError(
@@ -211,7 +212,7 @@ class OptimizerConfig:
         options = data.get("options", {})
         if not isinstance(options, Mapping) or not set(options) <= set(_OPTIONS):
             raise ConfigError(
-                f"the field 'options' is {reprlib.repr(options)}: expected a mapping from {', '.join(_OPTIONS)}."
+                f"the field 'options' is {short(options)}: expected a mapping from {', '.join(_OPTIONS)}."
             )
         found = data.get("found")
         return cls(
@@ -259,7 +260,7 @@ class OptimizerConfig:
             schedule needs `steps` and there are none.
         """
         if builtin not in ("auto", "always", "never"):
-            raise ConfigError(f"builtin={reprlib.repr(builtin)} is unknown: write 'auto', 'always' or 'never'.")
+            raise ConfigError(f"builtin={short(builtin)} is unknown: write 'auto', 'always' or 'never'.")
         import keras
 
         reason = self._unlike_builtin()
@@ -274,17 +275,38 @@ class OptimizerConfig:
             arguments["learning_rate"] = getattr(owner, schedule[0])(**schedule[1])
         return getattr(optimizers if ours else keras.optimizers, self._class_name(ours))(**arguments)
 
-    def to_code(self, steps: int | None = None) -> str:
-        """A line of Python that makes the same optimizer, to paste into `model.compile`.
+    def to_code(self, steps: int | None = None, framework: str = "keras") -> str:
+        """A line of Python that makes the same optimizer, to paste into `model.compile`, or into another framework.
 
         Parameters
         ----------
         steps : int, optional
             As for `to_keras`.
+        framework : {"keras", "torch", "optax"}
+            What `to_keras`, `to_torch` for the weights of a `model`, or `to_optax` makes. The last two need neither
+            adamtune where the line runs nor the framework where it is written.
 
-        >>> OptimizerConfig("sgd", learning_rate=0.1, momentum=0.9).to_code()
+        Raises
+        ------
+        ConfigError
+            As `to_keras`, `to_torch` and `to_optax` do.
+
+        >>> config = OptimizerConfig("sgd", learning_rate=0.1, momentum=0.9)
+        >>> config.to_code()
         'keras.optimizers.SGD(learning_rate=0.1, momentum=0.9, nesterov=False)'
+        >>> config.to_code(framework="torch")
+        'torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, nesterov=False)'
         """
+        if framework == "torch":
+            from adamtune.optimizers import _torch
+
+            return _torch.code(self.rule, self, self.options)
+        if framework == "optax":
+            from adamtune.optimizers import _optax
+
+            return _optax.code(self.rule, self, self.options, self._steps(steps))
+        if framework != "keras":
+            raise ConfigError(f"framework={short(framework)} is unknown: write 'keras', 'torch' or 'optax'.")
         ours = bool(self._unlike_builtin())
         arguments, schedule = self._parts(steps, ours)
         code = {name: repr(value) for name, value in arguments.items()}
@@ -390,7 +412,7 @@ def _arguments(named: Mapping[str, str]) -> list[str]:
 def _found(data: Any) -> Found:
     fields = ("epochs", "batch_size", "steps")
     if not isinstance(data, Mapping) or set(data) != set(fields):
-        raise ConfigError(f"the field 'found' is {reprlib.repr(data)}: expected a mapping of {', '.join(fields)}.")
+        raise ConfigError(f"the field 'found' is {short(data)}: expected a mapping of {', '.join(fields)}.")
     return Found(**data)
 
 

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import difflib
 import enum
+import numbers
+import reprlib
 from collections.abc import Iterable
+from typing import Any
 
 
 class AdamTuneError(Exception):
@@ -52,7 +55,24 @@ class LaneStatus(enum.Enum):
     """What became of a lane in the last tick; the value is the sentence that people read."""
 
     RUNNING = "is training"
-    DIVERGED = "loss or score became NaN or infinite; the trial is ended, the other lanes go on"
+    DIVERGED = "loss, score or weights became NaN or infinite; the trial is ended, the other lanes go on"
+
+
+class _Short(reprlib.Repr):
+    def repr_int(self, x: int, level: int) -> str:
+        try:
+            return super().repr_int(x, level)
+        except ValueError:  # Python writes no more than 4,300 digits
+            return f"<a whole number of {x.bit_length()} bits>"
+
+
+def short(value: Any) -> str:
+    """`repr(value)` for a message, whatever was given: cut short, and without an error of its own.
+
+    >>> short("x" * 1000), short(10**5000)
+    ("'xxxxxxxxxxxx...xxxxxxxxxxxxx'", '<a whole number of 16610 bits>')
+    """
+    return _Short().repr(value)
 
 
 def did_you_mean(given: str, known: Iterable[str], most: int = 1) -> str:
@@ -65,3 +85,10 @@ def did_you_mean(given: str, known: Iterable[str], most: int = 1) -> str:
     """
     near = difflib.get_close_matches(given.lower(), list(known), n=most)
     return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+
+
+def whole(name: str, value: Any, least: int = 1) -> int:
+    """The value, if it is a whole number of at least that; else raises SettingError."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
+        raise SettingError(f"{name}={value!r}: expected a whole number of at least {least}.")
+    return int(value)

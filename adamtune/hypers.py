@@ -10,12 +10,13 @@ matters about it is how far it is from one, so it is searched on the log of `1 -
 from __future__ import annotations
 
 import math
-import reprlib
 from dataclasses import dataclass
 from typing import Literal
 
-from adamtune.errors import ConfigError
+from adamtune.errors import ConfigError, short
 
+# What programs, databases and other languages count with: a larger number of epochs or batches is a mistake.
+MOST_COUNT = 2**63 - 1
 Scale = Literal["log", "complement", "flag", "count"]
 Value = float | bool
 
@@ -96,7 +97,7 @@ class Hyper:
             if legal and (math.isfinite(number) or number == self.default):
                 return number
         raise ConfigError(
-            f"{self.name}={reprlib.repr(value)} is out of range: expected {self.expected}. "
+            f"{self.name}={short(value)} is out of range: expected {self.expected}. "
             f"The default is {self.name}={self.default}."
         )
 

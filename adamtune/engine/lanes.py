@@ -104,10 +104,10 @@ class LaneEngine:
         OutOfMemory
             When the memory does not hold what a tick needs; the lanes are lost, see `halve`.
         """
-        self._move_together()
-        busy = sorted({place // self._width for place in self._places.values()})
         epoch = partial(self._epoch, order=self.stream.order(self.clock))
         with self._memory():
+            self._move_together()
+            busy = sorted({place // self._width for place in self._places.values()})
             # What is met for the first time, such as the short batch, is traced by one thread alone.
             each = self._pool.map(epoch, busy) if self._pool and self._has_ticked else map(epoch, busy)
             told = dict(zip(busy, each, strict=True))
@@ -135,7 +135,11 @@ class LaneEngine:
         self._ages.clear()
         self._places.clear()
         self._fresh[:] = True
-        self._start_from(model)
+        try:
+            self._start_from(model)
+        except OutOfMemory:
+            self.halve()
+            self.restart(stream, model)
 
     def halve(self) -> None:
         """Go on with half of the lanes, all of them empty.
@@ -150,12 +154,19 @@ class LaneEngine:
         if self._pool:
             self._pool.shutdown(cancel_futures=True)  # the other groups may still train, and would write into new lanes
         self._lanes.clear()  # before others are made
-        self._open(self.n_lanes // 2)
+        try:
+            self._open(self.n_lanes // 2)
+        except OutOfMemory:
+            self.halve()
 
     def initial_loss(self) -> float:
-        """The objective of the untrained model on the judging rows."""
-        untrained = self._program.empty(self._untrained, self._width)
-        loss, said = (of_lanes[0] for of_lanes in self._judge(untrained, self._seeds()))
+        """The objective of the untrained model on the judging rows; NaN where the memory holds no more lanes for it."""
+        try:
+            with self._memory():
+                untrained = self._program.empty(self._untrained, self._width)
+                loss, said = (of_lanes[0] for of_lanes in self._judge(untrained, self._seeds()))
+        except OutOfMemory:
+            return float("nan")
         return report(self.task, 0, 0, 0.0, loss, self._metric(said)).value
 
     def weights(self, lane: int) -> list[np.ndarray]:
@@ -261,7 +272,8 @@ class LaneEngine:
 
     def _start_from(self, model: Any) -> None:
         self._untrained = self._program.initial(Forward(model, self.task))
-        self._initial = self._program.placed(self._untrained)
+        with self._memory():
+            self._initial = self._program.placed(self._untrained)
 
     def _epoch(self, group: int, order: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Train one epoch of these lanes; their training losses, and what `_judge` returns."""

@@ -88,6 +88,8 @@ class OneByOne:
         ).history
         self._age += 1
         last = {name: values[-1] for name, values in history.items()}
+        if not self._is_sound():
+            last["val_loss"] = float("nan")
         metric = self._metric(judging, last, "val_")
         self._judged = [report(self.task, 0, self._age, last["loss"], last["val_loss"], metric)]
 
@@ -140,6 +142,11 @@ class OneByOne:
         """End the training: where the optimizer averages weights, the averages take their place."""
         optimizer = self._model.optimizer
         type(optimizer).finalize_variable_values(optimizer, self._model.trainable_variables)
+
+    def _is_sound(self) -> bool:
+        """Whether all numbers that it trains with are finite; those that are not need not come to the loss."""
+        variables = [*self._model.trainable_variables, *self._model.optimizer.variables]
+        return all(np.isfinite(keras.ops.convert_to_numpy(variable)).all() for variable in variables)
 
     @property
     def _steps(self) -> int:

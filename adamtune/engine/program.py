@@ -391,7 +391,10 @@ class Program:
         return _in_batches(self.backend, sums, lambda _, totals, found: totals + found, totals, order, counts, size)
 
     def _outputs(self, lanes: Lanes, seeds: tuple[Any, ...], rows: Rows, index: Any) -> tuple[Any, Any]:
-        """Of these rows: each lane's sum of losses, (lanes,), and its outputs, (lanes, rows, width)."""
+        """Of these rows: each lane's sum of losses, (lanes,), and its outputs, (lanes, rows, width).
+
+        The loss of a lane is NaN when a number that it trains with is not finite.
+        """
         x, y = self._taken(rows.x, index), self.backend.rows(rows.y, index)
         weight = None if rows.valid_weight is None else self.backend.rows(rows.valid_weight, index)
 
@@ -401,7 +404,9 @@ class Program:
 
         held = (self.judged(lanes), lanes.state)
         loss, outputs = self.backend.stacked(lane, held) if self.strategy == "stacked" else _as_lane(lane(_only(held)))
-        return index.shape[0] * ops.cast(loss, self.dtype), outputs
+        # What is NaN or infinite need not come to the loss: tanh(inf) is 1, and a part may be switched off.
+        sound = _all_finite([*lanes.weights, *(slot for slots in lanes.slots for slot in slots)])
+        return ops.where(sound, index.shape[0] * ops.cast(loss, self.dtype), np.nan), outputs
 
     def judged(self, lanes: Lanes) -> tuple[Any, ...]:
         """The weights to judge and to keep: those that are trained, or what the rule has averaged."""
@@ -492,8 +497,9 @@ def _movable(lanes: Lanes) -> tuple[Any, Any, Any]:
     return lanes.weights, lanes.slots, lanes.scalars
 
 
-def _all_finite(gradients: Sequence[Any]) -> Any:
-    each = [ops.all(ops.isfinite(g), axis=tuple(range(1, len(g.shape)))) for g in gradients]
+def _all_finite(arrays: Sequence[Any]) -> Any:
+    """Of each lane whether all its numbers in these arrays are finite, (lanes,)."""
+    each = [ops.all(ops.isfinite(a), axis=tuple(range(1, len(a.shape)))) for a in arrays]
     return ops.all(ops.stack(each), axis=0)
 
 

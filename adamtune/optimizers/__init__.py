@@ -13,12 +13,11 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import pkgutil
-import reprlib
 import warnings
 from collections.abc import Iterator
 from typing import Any
 
-from adamtune.errors import ConfigError, did_you_mean
+from adamtune.errors import ConfigError, did_you_mean, short
 from adamtune.optimizers._ops import ops
 from adamtune.optimizers._rule import Builtin, Place, Rule, own_axes
 
@@ -98,7 +97,7 @@ def get(name: str | Rule) -> Rule:
         return _catalogue()[name.lower()]
     near = did_you_mean(name[:50], _catalogue()) if isinstance(name, str) else ""
     raise ConfigError(
-        f"optimizer={reprlib.repr(name)} is unknown.{near} See adamtune.optimizers.names(): {', '.join(names())}."
+        f"optimizer={short(name)} is unknown.{near} See adamtune.optimizers.names(): {', '.join(names())}."
     )
 
 

@@ -20,13 +20,12 @@ of standalone Keras 2 (2.2.4 and 2.3.1, `keras/optimizers.py`) and what its argu
 from __future__ import annotations
 
 import math
-import reprlib
 import warnings
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from adamtune import optimizers
-from adamtune.errors import ConfigError, did_you_mean
+from adamtune.errors import ConfigError, did_you_mean, short
 from adamtune.optimizers import gradients, schedules
 
 
@@ -84,9 +83,7 @@ def translate(given: str | Mapping[str, Any], /, **arguments: Any) -> Translatio
     for argument in values:
         if argument not in known:
             near = did_you_mean(str(argument)[:50], known)
-            raise ConfigError(
-                f"Keras 2's {name} has no argument {reprlib.repr(argument)}.{near} It has: {', '.join(known)}."
-            )
+            raise ConfigError(f"Keras 2's {name} has no argument {short(argument)}.{near} It has: {', '.join(known)}.")
     changes = []
     hypers = {"learning_rate": values.get("lr", defaults["lr"])}
     hypers |= {each: values.get(each, default) for each, default in defaults.items() if each not in ("lr", "decay")}
@@ -181,15 +178,14 @@ def _read(given: Any, arguments: Mapping[str, Any]) -> tuple[str, Mapping[str, A
         arguments = saved.get("config", saved) if len(saved) == 1 else saved
         if not isinstance(arguments, Mapping) or "config" in arguments:
             raise ConfigError(
-                f"not what Keras 2 saved: {reprlib.repr(saved)}. Expected {{'class_name': 'Adam', 'config': {{...}}}}, "
+                f"not what Keras 2 saved: {short(saved)}. Expected {{'class_name': 'Adam', 'config': {{...}}}}, "
                 "or the arguments beside the class name."
             )
     by_lower = {name.lower(): name for name in _CLASSES}
     if not isinstance(given, str) or given.lower() not in by_lower:
         near = did_you_mean(given[:50], by_lower) if isinstance(given, str) else ""
         raise ConfigError(
-            f"{reprlib.repr(given)} is no optimizer of Keras 2 that adamtune knows.{near} There are: "
-            f"{', '.join(_CLASSES)}."
+            f"{short(given)} is no optimizer of Keras 2 that adamtune knows.{near} There are: {', '.join(_CLASSES)}."
         )
     return by_lower[given.lower()], arguments
 

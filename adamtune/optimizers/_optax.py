@@ -19,6 +19,7 @@ from adamtune.optimizers import schedules
 from adamtune.optimizers._exports import Values, after_correction, in_maximum, is_known
 from adamtune.optimizers._moments import too_near_one
 from adamtune.optimizers._rule import Rule
+from adamtune.optimizers._spelling import Spelled
 
 Rate = float | Callable[[Any], Any]  # a number, or what optax calls with the number of updates done
 
@@ -44,16 +45,32 @@ def transformation(rule: Rule, config: schedules.Scheduled, options: Mapping[str
         When nothing in optax computes the same, with the reason and what to write instead; when the schedule needs
         `steps` and there are none; and when optax is not installed.
     """
+    return _made(_optax, rule, config, options, steps)
+
+
+def code(rule: Rule, config: schedules.Scheduled, options: Mapping[str, Any], steps: int | None) -> str:
+    """The line of Python that makes what `transformation` returns; needs no optax. Raises ConfigError as that does."""
+    return str(_made(lambda: Spelled.named("optax"), rule, config, options, steps))
+
+
+def _made(
+    door: Callable[[], Any],
+    rule: Rule,
+    config: schedules.Scheduled,
+    options: Mapping[str, Any],
+    steps: int | None,
+) -> Any:
     if not is_known(rule, TABLE):
         raise ConfigError(f"optimizer={rule.name!r}: optax has nothing of its equations. {_INSTEAD}.")
     _refuse_options(rule, options)
     numbers = schedules.row(config, steps)
-    optax = _optax()
+    optax = door()
     values = config.hypers
     batches = int(options.get("gradient_accumulation_steps", 1))
     rate = _every(_rate(optax, config.schedule, float(values["learning_rate"]), numbers), batches)
     step = TABLE[rule.name](optax, values, rate)
-    made = optax.chain(*_clipping(optax, values), step if rule.decays else _with_decay(optax, step, values, rate))
+    parts = [*_clipping(optax, values), step if rule.decays else _with_decay(optax, step, values, rate)]
+    made = optax.chain(*parts) if len(parts) > 1 else parts[0]
     if batches == 1:
         return made
     # None: sums in the weights' own type, where optax would take float32.

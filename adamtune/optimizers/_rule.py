@@ -21,13 +21,12 @@ tables, the conformance tests. A new optimizer is one new file in this folder th
 
 from __future__ import annotations
 
-import reprlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
-from adamtune.errors import ConfigError, did_you_mean
+from adamtune.errors import ConfigError, did_you_mean, short
 from adamtune.hypers import Hyper, Value
 from adamtune.optimizers import gradients, schedules
 
@@ -228,5 +227,5 @@ def find(name: str, hypers: tuple[Hyper, ...], owner: str) -> Hyper:
     if name in names:
         return hypers[names.index(name)]
     raise ConfigError(
-        f"{owner!r} has no hyper {reprlib.repr(name)}.{did_you_mean(name[:50], names)} It has: {', '.join(names)}."
+        f"{owner!r} has no hyper {short(name)}.{did_you_mean(name[:50], names)} It has: {', '.join(names)}."
     )

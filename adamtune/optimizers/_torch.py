@@ -18,6 +18,7 @@ from adamtune.errors import ConfigError
 from adamtune.optimizers import schedules
 from adamtune.optimizers._exports import Values, after_correction, in_maximum, is_known
 from adamtune.optimizers._rule import Rule
+from adamtune.optimizers._spelling import Spelled
 
 Made = tuple[str, dict[str, Any]]  # the name of a class of torch.optim and its arguments
 
@@ -59,6 +60,13 @@ def optimizer(rule: Rule, config: schedules.Scheduled, options: Mapping[str, Any
     except ImportError:
         raise ConfigError("to_torch needs PyTorch, which is not installed: run `pip install torch`.") from None
     return getattr(torch.optim, class_name)(params, **arguments)
+
+
+def code(rule: Rule, config: schedules.Scheduled, options: Mapping[str, Any]) -> str:
+    """The line of Python that makes what `optimizer` returns, for the weights of a `model`; needs no PyTorch."""
+    class_name, arguments = translated(rule, config, options)
+    params = Spelled.named("model").parameters()
+    return str(getattr(Spelled.named("torch").optim, class_name)(params, **arguments))
 
 
 def translated(rule: Rule, config: schedules.Scheduled, options: Mapping[str, Any]) -> Made:

@@ -10,14 +10,14 @@ Options are the other kind: they change the program, so all lanes of one program
 from __future__ import annotations
 
 import math
-import reprlib
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, Literal
 
-from adamtune.errors import ConfigError
-from adamtune.hypers import Hyper, positive
+from adamtune.errors import ConfigError, short
+from adamtune.hypers import MOST_COUNT, Hyper, positive
 from adamtune.optimizers._ops import ops
 
 # Search bounds: of the decay Sivaprasad et al. 2020 (arXiv 1910.11758) and TaskSet's nadamw (Metz et al. 2020, arXiv
@@ -73,7 +73,7 @@ class Option:
         return {
             "flag": "True or False",
             "share": f"0 <= {self.name} <= 1",
-            "count": f"a whole number from {self.least} on, or None",
+            "count": f"a whole number from {self.least} on, below 2**63, or None",
             "positive": f"{self.name} > 0, or None",
         }[self.kind]
 
@@ -83,14 +83,14 @@ class Option:
             return None
         if self.kind == "flag" and isinstance(value, bool):
             return value
-        if self.kind == "count" and type(value) is int and value >= self.least:
+        if self.kind == "count" and type(value) is int and self.least <= value <= MOST_COUNT:
             return value
         if self.kind in ("share", "positive"):
             number = value if isinstance(value, (int, float)) and not isinstance(value, bool) else math.nan
-            if 0 <= number <= 1 if self.kind == "share" else 0 < number < math.inf:
+            if 0 <= number <= 1 if self.kind == "share" else 0 < number <= sys.float_info.max:
                 return float(number)
         raise ConfigError(
-            f"{self.name}={reprlib.repr(value)} is out of range: expected {self.expected}. "
+            f"{self.name}={short(value)} is out of range: expected {self.expected}. "
             f"The default is {self.name}={self.default}."
         )
 

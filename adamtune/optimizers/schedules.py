@@ -37,13 +37,12 @@ held: exponential, linear and cosine.
 from __future__ import annotations
 
 import math
-import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any, Protocol
 
-from adamtune.errors import ConfigError, did_you_mean
+from adamtune.errors import ConfigError, did_you_mean, short
 from adamtune.hypers import Hyper, Value, positive
 from adamtune.optimizers._ops import ops
 
@@ -152,7 +151,7 @@ def get(name: str) -> Schedule:
     if isinstance(name, str) and name in _ALL:
         return _ALL[name]
     near = did_you_mean(name[:50], _ALL) if isinstance(name, str) else ""
-    raise ConfigError(f"schedule={reprlib.repr(name)} is unknown.{near} There are: {', '.join(_ALL)}.")
+    raise ConfigError(f"schedule={short(name)} is unknown.{near} There are: {', '.join(_ALL)}.")
 
 
 def choose(name: str | None, given: Mapping[str, Any]) -> tuple[str, dict[str, Value]]:
@@ -232,7 +231,7 @@ def row(config: Scheduled, steps: int | None) -> list[float]:
             "steps=epochs * ceil(n_rows / batch_size), the number of updates."
         )
     if steps is not None and (isinstance(steps, bool) or not isinstance(steps, int) or steps < 1):
-        raise ConfigError(f"steps={reprlib.repr(steps)}: expected the number of updates, a whole number above 0.")
+        raise ConfigError(f"steps={short(steps)}: expected the number of updates, a whole number above 0.")
     warmup_steps = hold_steps = 0
     if steps is not None:  # one update at least is left for the fall
         warmup_steps = min(round(warmup * steps), steps - 1)

@@ -5,6 +5,7 @@ import time
 import keras
 import numpy as np
 import pytest
+from keras import ops
 
 from adamtune.config import OptimizerConfig
 from adamtune.engine.one_by_one import OneByOne
@@ -41,6 +42,88 @@ def test_seat_of_a_diverged_trial_is_as_good_as_new(strategy):
     _, calm = run([CALM, CALM], strategy)
     assert diverged[equality.REFILLED_AT - 1][0].status is LaneStatus.DIVERGED
     assert [each[0] for each in diverged[equality.REFILLED_AT :]] == [each[0] for each in calm[equality.REFILLED_AT :]]
+
+
+class Trap(keras.layers.Layer):
+    """Hands its rows on and has a loss of a weight of its own, which stays finite whatever becomes of the weight.
+
+    "gradients": below 0 the loss is the root of 0, whose gradient is NaN. "infinite": at 0 the gradient is infinite.
+    "weights": the first step is ten times the learning rate, the loss is bounded.
+    """
+
+    def __init__(self, kind):
+        super().__init__()
+        self.kind = kind
+        self.w = self.add_weight(shape=(), initializer="zeros" if kind == "weights" else "ones")
+
+    def call(self, x):
+        w = ops.convert_to_tensor(self.w)
+        falling = ops.where(w > 0, w, 0.0)
+        if self.kind == "gradients":
+            nothing = ops.where(w > 0, w, w - ops.stop_gradient(w))
+            self.add_loss(falling + ops.where(w <= 0, ops.sqrt(ops.square(nothing)), 0.0))
+        elif self.kind == "infinite":
+            self.add_loss(falling + ops.where(ops.equal(w, 0.0), ops.sqrt(w), 0.0))
+        else:
+            self.add_loss(-10.0 * ops.tanh(w))
+        return x
+
+
+def trapped(kind):
+    def build(X, y):
+        return keras.Sequential([keras.Input((6,)), Trap(kind), keras.layers.Dense(3, trainable=False)])
+
+    return build
+
+
+# By what is not finite: a model, configs that stay and that break, and rows of a batch: of 86, in two steps or in one.
+BROKEN = {
+    "gradients": (trapped("gradients"), CALM, cases.sgd(learning_rate=2.0), 60),
+    "infinite": (trapped("infinite"), OptimizerConfig("lion"), OptimizerConfig("lion", learning_rate=1.0), 60),
+    "weights": (trapped("weights"), cases.sgd(learning_rate=1e-3), cases.sgd(learning_rate=3e38), 100),
+    "float16": (cases.under("mixed_float16", cases.dense), CALM, cases.sgd(learning_rate=1e6), 16),
+}
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("what", BROKEN)
+def test_what_is_not_finite_ends_its_lane_and_leaves_its_neighbours_bit_identical(what, strategy):
+    """However finite the loss is: NaN in gradients alone, infinity in a slot or in the weights of an epoch's end."""
+    model, calm, wild, batch_size = BROKEN[what]
+    task, stream = problems.make_task(model, batch_size=batch_size)
+    engine = equality.open_engine(task, stream, [calm] * 3, strategy)
+    seen = []
+    for configs in ([calm] * 3, [calm, wild, calm]):
+        engine.restart(stream, task.build(stream.seed))
+        engine.load(dict(enumerate(configs)))
+        reports = []
+        for _ in range(2):
+            engine.tick()
+            reports.append(engine.reports())
+        seen.append((reports, [engine.weights(lane) for lane in (0, 2)]))
+    (alone, weights), (beside, beside_weights) = seen
+    lost = beside[0][1]
+    assert lost.status is LaneStatus.DIVERGED
+    assert np.isfinite(lost.train_loss) or what == "float16"
+    for tick in range(2):
+        for lane in (0, 2):
+            assert beside[tick][lane].status is LaneStatus.RUNNING
+            assert beside[tick][lane] == alone[tick][lane]
+    for ours, theirs in zip(keras.tree.flatten(beside_weights), keras.tree.flatten(weights), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_what_is_not_finite_ends_a_trial_that_trains_alone(what):
+    model, calm, wild, batch_size = BROKEN[what]
+    task, stream = problems.make_task(model, batch_size=batch_size)
+    engine = OneByOne(task, task.build(stream.seed), stream)
+    for config, status in ((wild, LaneStatus.DIVERGED), (calm, LaneStatus.RUNNING)):
+        engine.load({0: config})
+        engine._model.run_eagerly = keras.backend.backend() != "jax"
+        engine.tick()
+        assert engine.reports()[0].status is status
+        engine.free([0])
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -255,6 +338,64 @@ def test_a_group_that_still_trains_writes_nothing_into_the_lanes_that_are_made_n
     engine.clock = 0
     expected = equality.open_engine(task, stream, configs[:2])
     assert equality.train(engine, configs[:2]) == equality.train(expected, configs[:2])
+
+
+def test_rows_that_find_no_memory_on_the_host_halve_the_lanes_too():
+    """They are read block by block, in a thread of their own."""
+    configs = [CALM] * 4
+    task, stream = problems.make_task()
+    engine = equality.open_engine(task, stream, configs, at_once=32)
+    expected = equality.train(engine, configs)
+    engine.restart(stream, task.build(stream.seed))
+    placed = engine._feed._placed
+
+    def failing(index):
+        if engine.n_lanes > 2:
+            raise MemoryError("Unable to allocate 7.45 GiB for an array with shape (1000000000,) and data type float64")
+        return placed(index)
+
+    engine._feed._placed = failing
+    engine.load(dict(enumerate(configs)))
+    with pytest.raises(OutOfMemory, match="Unable to allocate"):
+        engine.tick()
+    engine.halve()
+    found = equality.train(engine, configs[:2])
+    # Another width is another program, so not to the bit.
+    assert [report.val_loss for report in found[-1]] == pytest.approx(
+        [report.val_loss for report in expected[-1][:2]], rel=1e-5
+    )
+
+
+def test_lanes_are_halved_until_there_is_room_to_make_them(monkeypatch):
+    task, stream = problems.make_task(problems.noisy)
+    engine = equality.open_engine(task, stream, [CALM] * 16)
+    expected, empty = engine.initial_loss(), engine._program.empty
+
+    def short(most):
+        def failing(initial, n_lanes):
+            if n_lanes > most:
+                raise MemoryError
+            return empty(initial, n_lanes)
+
+        return failing
+
+    monkeypatch.setattr(engine._program, "empty", short(2))
+    engine.halve()
+    assert engine.n_lanes == 2 and engine.initial_loss() == pytest.approx(expected)
+    placed = engine._program.placed
+
+    def full(lanes):
+        if engine.n_lanes > 1:
+            raise MemoryError
+        return placed(lanes)
+
+    monkeypatch.setattr(engine._program, "placed", full)
+    engine.restart(stream, task.build(stream.seed))
+    assert engine.n_lanes == 1 and engine.initial_loss() == pytest.approx(expected)
+    monkeypatch.setattr(engine._program, "empty", short(0))
+    assert np.isnan(engine.initial_loss())
+    with pytest.raises(OutOfMemory, match="smaller batch_size"):
+        engine.halve()
 
 
 def test_one_lane_that_does_not_fit_the_memory_says_what_to_do():
