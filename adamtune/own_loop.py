@@ -16,6 +16,8 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import os
+import time
+import warnings
 import weakref
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -26,8 +28,9 @@ import optuna
 from adamtune.config import OptimizerConfig
 from adamtune.errors import SettingError, StudyError
 from adamtune.settings import check_own_loop
-from adamtune.tuning import curves, policies, records, sharing
+from adamtune.tuning import curves, leases, policies, records, recovery, sharing
 from adamtune.tuning import storage as storages
+from adamtune.tuning.asking import Asking
 from adamtune.tuning.curves import Curve
 from adamtune.tuning.penalty import Penalty
 from adamtune.tuning.pruning import Asha
@@ -39,6 +42,8 @@ if TYPE_CHECKING:
 
 _State = optuna.trial.TrialState
 _LOSS = "val_loss"
+# Seconds between writes of the curve: what a killed process may lose of it.
+_DRAW_EVERY = 1.0
 # In the stamp of a study, where that of an AdamTuner has a fingerprint of its data and model.
 _FINGERPRINT = "own loop"
 
@@ -53,6 +58,7 @@ class _Run:
     reports: list[tuple[float, float, float]] = field(default_factory=list)  # train_loss, val_loss, value
     state: str = "running"
     process: int = field(default_factory=os.getpid)
+    drawn: float = field(default_factory=time.monotonic)
 
     def take(self, value: float, train_loss: float | None, val_loss: float | None) -> None:
         """Take in the next epoch; ends the trial where it is over."""
@@ -68,10 +74,15 @@ class _Run:
         if epoch in self.steps:
             self.trial.report(value, epoch)
             storages.flush(self.trial.study._storage)  # other processes compare with it
+            if self._stored_state().is_finished():
+                self._lose()
+                return
         if epoch == self.stamp.epochs:
             self.end("complete")
         elif epoch in self.steps and self.trial.should_prune():
             self.end("pruned")
+        elif time.monotonic() - self.drawn > _DRAW_EVERY:
+            self._draw()
 
     def end(self, state: str) -> None:
         """Tell the study how it ended, and close the storage."""
@@ -83,6 +94,9 @@ class _Run:
                 study.tell(self.trial, state=_State.PRUNED)
             else:
                 study.tell(self.trial, value)
+        if self._stored_state() is _State.FAIL:
+            self._lose()
+            return
         self.state = state
         self._close()
 
@@ -100,26 +114,46 @@ class _Run:
                 study.tell(self.trial, state=_State.FAIL, skip_if_finished=True)
             self._close()
 
+    def _stored_state(self) -> optuna.trial.TrialState:
+        """As others see it, who may have ended it: then it is no trial of this process any more."""
+        return self.trial.study._storage.get_trial(self.trial._trial_id).state
+
+    def _lose(self) -> None:
+        """Go on without it."""
+        self.state = "failed"
+        warnings.warn(
+            f"trial {self.trial.number} was ended elsewhere, because this process was silent for over "
+            f"{leases.GRACE:.0f} s and was taken for dead: what it reports is dropped, and another trial tries the "
+            "same config.",
+            UserWarning,
+            stacklevel=4,
+        )
+        storages.close(self.trial.study._storage)
+
     def _write(self, diverged: bool) -> None:
         last = self.reports[-1] if self.reports else ()
         names = ("train_loss", _LOSS, self.stamp.objective)  # where the loss is the objective it is the same number
         records.trained(self.trial, len(self.reports), diverged, dict(zip(names, last, strict=False)))
 
+    def _draw(self) -> None:
+        """Write the curve as far as it goes."""
+        train_loss, val_loss, value = np.transpose(self.reports)
+        metric = None if self.stamp.objective == _LOSS else value
+        curves.write(self.trial.study, {self.trial.number: Curve(train_loss, val_loss, metric)})
+        self.drawn = time.monotonic()
+
     def _close(self) -> None:
-        study = self.trial.study
         if self.reports:
-            train_loss, val_loss, value = np.transpose(self.reports)
-            metric = None if self.stamp.objective == _LOSS else value
-            curves.write(study, {self.trial.number: Curve(train_loss, val_loss, metric)})
-        storages.close(study._storage)
+            self._draw()
+        storages.close(self.trial.study._storage)
 
 
 class OpenTrial:
     """A trial that `begin_trial` has begun, for one training in this process.
 
     As a context manager it is finished at the end of the block, and told to have failed where the block is left by an
-    exception. Without one that happens when the trial is deleted or the process ends; a process that is killed leaves
-    it running for good, which keeps nobody else from going on.
+    exception. Without one that happens when the trial is deleted or the process ends. The trial of a process that is
+    killed is tried again, once, by whoever next begins a trial of the study.
 
     Attributes
     ----------
@@ -269,7 +303,8 @@ def begin_trial(
     database = _open(storage)
     try:
         joined, stamp = sharing.join(database, name, towards, stamp, searched, whatever)
-        if len(joined.get_trials(deepcopy=False, states=records.FINISHED)) >= n_trials:
+        recovery.recover(joined, stopped=False)
+        if records.n_finished(joined) >= n_trials:
             storages.close(database)
             return None
         return _ask(joined, stamp, sampler, pruner)
@@ -282,7 +317,8 @@ def report_epoch(trial: OpenTrial, value: Any, *, train_loss: Any = None, val_lo
     """Report the next epoch of a trial; True when the trial is over and the training should stop.
 
     A trial is over when it is pruned, when a number that is reported is NaN or infinite, or with its last epoch. The
-    study is told at once.
+    study is told at once. It is over with a warning where other processes took this one for dead, after a minute in
+    which the system did not let it run.
 
     Parameters
     ----------
@@ -340,8 +376,8 @@ def finish_trial(trial: OpenTrial) -> None:
 def _ask(study: optuna.Study, stamp: Stamp, sampler: policies.Sampler, pruner: policies.Pruner) -> OpenTrial:
     """The next trial of a study, asked and written."""
     judge = policies.pruner_for(pruner, stamp.epochs, study.direction.name.lower())
-    asked = sharing.InTurn(study, Space.from_json(stamp.space), sampler, stamp.seed).next()
-    assert asked is not None  # only a wave lets anybody wait
+    asked = Asking(study, Space.from_json(stamp.space), sampler, stamp.seed).next()
+    assert asked is not None  # there is no wave, and no limit is given
     steps = records.report_steps(stamp.epochs, judge.rungs if isinstance(judge, Asha) else [])
     trial, _ = asked
     run = _Run(trial, stamp, steps)

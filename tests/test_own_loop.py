@@ -202,17 +202,43 @@ def test_process_that_ends_lets_its_trial_fail_and_loads_no_backend(url):
     assert states(url) == [FAIL]
 
 
-def test_trial_of_a_killed_process_keeps_nobody_from_going_on(begin, url):
+def test_trial_of_a_killed_process_has_failed_and_is_tried_again(begin, url):
     killed = begin(n_trials=1)
-    killed._run.process = -1  # another one: this process does not end it
+    config, killed._run.process = killed.config, -1  # another one: this process does not end it
     del killed
     with begin(n_trials=1) as trial:
+        assert trial.config == config
         train(trial, 1.0)
-    assert states(url) == [RUNNING, COMPLETE]
+    assert states(url) == [FAIL, COMPLETE]
+    assert stored(url).trials[0].user_attrs["stopped"] == "lost"
     assert begin(n_trials=1) is None
 
 
 # --------------------------------------------------------------------------------------------------- sharing
+
+
+@pytest.mark.parametrize("after", [1, 2, 3])
+def test_trial_that_others_took_for_lost_is_over_with_a_warning(begin, url, after):
+    trial = begin(epochs=4)
+    train(trial, *[1.0] * (after - 1))
+    study = stored(url)
+    study.tell(trial.number, state=FAIL)
+    with pytest.warns(UserWarning, match=f"trial {trial.number} was ended elsewhere.*taken for dead"):
+        assert report_epoch(trial, 1.0)
+    assert trial.state == "failed"
+    with pytest.raises(StudyError, match=r"is over \(failed\)"):
+        report_epoch(trial, 1.0)
+    assert states(url) == [FAIL]
+    assert begin(epochs=4).number == 1
+
+
+def test_trial_that_others_took_for_lost_is_not_told_to_be_complete(begin, url):
+    trial = begin(epochs=4)
+    report_epoch(trial, 1.0)
+    stored(url).tell(trial.number, state=FAIL)
+    with pytest.warns(UserWarning, match="was ended elsewhere"):
+        finish_trial(trial)
+    assert (trial.state, states(url)) == ("failed", [FAIL])
 
 
 def test_whoever_asks_at_the_same_moment_tries_another_point(database_url):
@@ -235,11 +261,11 @@ def test_whoever_asks_at_the_same_moment_tries_another_point(database_url):
 
 
 def test_trial_waits_for_the_config_of_an_earlier_one(begin, url, monkeypatch):
-    begin()
+    begin(sampler="tpe")
     study = stored(url)
     earlier = study.ask()  # by another process, which has not come further yet
     begun = []
-    asking = threading.Thread(target=lambda: begun.append(begin()))
+    asking = threading.Thread(target=lambda: begun.append(begin(sampler="tpe")))
     asking.start()
     time.sleep(0.5)
     assert not begun
@@ -248,7 +274,7 @@ def test_trial_waits_for_the_config_of_an_earlier_one(begin, url, monkeypatch):
     assert begun[0].number == 2
     study.ask()
     monkeypatch.setattr(sharing, "_ASKED_WITHIN", 0.1)
-    assert begin().number == 4  # but not for ever
+    assert begin(sampler="tpe").number == 4  # but not for ever
 
 
 @pytest.mark.parametrize(

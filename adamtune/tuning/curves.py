@@ -143,7 +143,7 @@ def write(study: optuna.Study, curves: Mapping[int, Curve]) -> None:
         return
     storage = study._storage
     number_of = {storage.get_trial_id_from_study_id_trial_number(study._study_id, number): number for number in curves}
-    engine = _engine(storage)
+    engine = database_of(storage)
     if engine is None:
         kept = _in_memory.setdefault(storage, {})
         kept |= {(study._study_id, number): curve for number, curve in curves.items()}
@@ -173,7 +173,7 @@ def read(study: optuna.Study, numbers: Collection[int] | None = None) -> dict[in
     StudyError
         When a row is damaged or written by a newer adamtune.
     """
-    engine = _engine(study._storage)
+    engine = database_of(study._storage)
     if engine is None:
         kept = _in_memory.get(study._storage, {})
         found = {number: curve for (its_study, number), curve in kept.items() if its_study == study._study_id}
@@ -195,7 +195,7 @@ def read(study: optuna.Study, numbers: Collection[int] | None = None) -> dict[in
 
 def forget(storage: BaseStorage, study_id: int) -> None:
     """Delete the curves of a study, before the study is: for who deletes it."""
-    engine = _engine(storage)
+    engine = database_of(storage)
     if engine is None:
         kept = _in_memory.get(storage, {})
         for key in [key for key in kept if key[0] == study_id]:
@@ -205,7 +205,7 @@ def forget(storage: BaseStorage, study_id: int) -> None:
             connection.execute(_TABLE.delete().where(_TABLE.c.study_id == study_id))
 
 
-def _engine(storage: BaseStorage) -> sqlalchemy.Engine | None:
+def database_of(storage: BaseStorage) -> sqlalchemy.Engine | None:
     """The database of a storage; None when it is none."""
     backend = getattr(storage, "_backend", storage)
     return backend.engine if isinstance(backend, RDBStorage) else None

@@ -69,6 +69,7 @@ def next_point(space: Space, trials: Sequence[FrozenTrial], among: Sequence[str]
     index = sum(
         (_branch(space, trial.params) or ("",))[0] == rule and "fixed_params" not in trial.system_attrs
         for trial in trials
+        if trial.params or trial.state != TrialState.FAIL  # or it was lost before it had its point
     )
     names = space.names(rule)
     unit = dict(zip(names, _sobol(len(names), index, [seed, 1, list(space.parts).index(rule)]), strict=True))
@@ -81,12 +82,16 @@ def next_point(space: Space, trials: Sequence[FrozenTrial], among: Sequence[str]
 
 
 def wave(space: Space, trials: Sequence[FrozenTrial]) -> OptimizerConfig | None:
-    """The config of the wave that comes next; None when all have begun."""
-    begun = [records.config_of(t) for t in _of_wave(trials, lambda s: s != TrialState.FAIL) if "config" in t.user_attrs]
+    """The config of the wave that comes next; None when all have begun, or are somebody's turn."""
+    alive = _of_wave(trials, lambda state: state != TrialState.FAIL)
+    begun = [records.config_of(trial) for trial in alive if "config" in trial.user_attrs]
+    # A trial that was lost before it had its config is tried again, and that takes the first one that is left.
+    ahead = sum("config" not in trial.user_attrs and "fixed_params" not in trial.system_attrs for trial in alive)
     assert space.wave is not None
     columns = [_rates(space, default, space.wave.each) for default in space.defaults()]
     rows = itertools.zip_longest(*columns)  # every optimizer's default first
-    return next((config for row in rows for config in row if config is not None and config not in begun), None)
+    left = (config for row in rows for config in row if config is not None and config not in begun)
+    return next(itertools.islice(left, ahead, None), None)
 
 
 def survivors(

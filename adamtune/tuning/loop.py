@@ -22,17 +22,20 @@ from adamtune.config import OptimizerConfig
 from adamtune.engine import Engine
 from adamtune.engine.stream import Report
 from adamtune.errors import LaneStatus, OutOfMemory
-from adamtune.tuning import curves, pruning, records, storage
+from adamtune.tuning import curves, pruning, records, sharing, storage
 from adamtune.tuning.asking import Asking
 from adamtune.tuning.curves import Curve
 from adamtune.tuning.patience import Course
 from adamtune.tuning.penalty import Penalty
 from adamtune.tuning.policies import Sampler
+from adamtune.tuning.prior import Prior
 from adamtune.tuning.pruning import Asha
 from adamtune.tuning.space import Space
 
 _State = optuna.trial.TrialState
 
+# Seconds between writes of the curves of trials that run: what a killed process may lose of them.
+_DRAW_EVERY = 1.0
 # Rounds that a program with free lanes waits for more trials. Each that ticks half empty costs as much as a full one;
 # to wait for longer holds back what is to be learned from the trials it has.
 _PATIENCE = 2
@@ -77,7 +80,7 @@ class Phase:
 
 @dataclass(frozen=True)
 class Advanced:
-    """One unit of a phase without trials is done."""
+    """One unit of a phase is done that is no trial of this process."""
 
 
 @dataclass(frozen=True)
@@ -177,6 +180,11 @@ class _Program:
         for lane in lanes:
             del self.seats[lane]
 
+    def leave(self, gone: Collection[_Run]) -> None:
+        """Go on without these trials, wherever they are."""
+        self.free([run for run in self.seats.values() if run in gone])
+        self.queue = deque(run for run in self.queue if run not in gone)
+
 
 def search(
     study: optuna.Study,
@@ -189,6 +197,7 @@ def search(
     at_once: int,
     ahead: int = 0,
     sampler: Sampler,
+    prior: Prior | None = None,
     pruner: optuna.pruners.BasePruner | None,
     seed: int,
     metric: str | None = None,
@@ -199,7 +208,8 @@ def search(
     Parameters
     ----------
     study : optuna.Study
-        May hold finished trials already: they count towards `budget.trials` and are learned from.
+        May hold finished trials already: they count towards `budget.trials` and are learned from. Other processes
+        may search it at the same time: together they finish `budget.trials`, and each returns when these are finished.
     programs : callable
         `programs(rule, number)` is the engine of that optimizer and pass, always the same one, with its clock set. It
         is called when the first trial needs it.
@@ -214,6 +224,8 @@ def search(
         whatever it brings, so a study does not depend on who is faster. As many are asked in a tick as are expected to
         end in one.
     sampler : str or optuna.samplers.BaseSampler
+    prior : Prior, optional
+        Configs near to which the first trials are drawn, beside the sampler.
     pruner : optuna.pruners.BasePruner or None
         An `Asha` judges all that came to a rung in a round together; others are asked trial by trial.
     metric : str or None
@@ -223,7 +235,7 @@ def search(
 
     Yields
     ------
-    TrialEnded, Ticked, Halved
+    TrialEnded, Ticked, Halved, Advanced
 
     Notes
     -----
@@ -234,12 +246,13 @@ def search(
     opened: dict[tuple[str, int], _Program] = {}
     full, course = epochs * passes, Course(epochs, study.direction.name.lower(), patience)
     steps = records.report_steps(full, pruner.rungs if isinstance(pruner, Asha) else [])
-    finished = len(study.get_trials(deepcopy=False, states=records.FINISHED))
-    asking, penalty = Asking(study, space, sampler, seed), Penalty(study)
+    asking, penalty = Asking(study, space, sampler, seed, prior, budget.trials), Penalty(study)
+    others = sharing.Others(study, pruner if isinstance(pruner, Asha) else None)
+    finished = others.n_finished
     study.pruner = pruner or optuna.pruners.NopPruner()
     study._stop_flag = False
     trained, deadline = 0, None if budget.seconds is None else time.monotonic() + budget.seconds
-    stopped = "interrupted"
+    stopped, due_drawn = "interrupted", time.monotonic() + _DRAW_EVERY
     ends = pruner.eta if isinstance(pruner, Asha) else 1  # of the trials that train, so many in `full` ticks
     background = ThreadPoolExecutor(1) if ahead else None
 
@@ -254,15 +267,34 @@ def search(
         wanted = 0 if study._stop_flag else _wanted(budget, finished + len(running), trained, full, len(running))
         with asking.several(max(0, min(wanted, most))) as trials:
             for asked in trials:
+                others.own.add(asked[0].number)
                 run = running[asked[0].number] = _Run(*asked, course)
                 queue(run)
+
+    def leave_lost() -> list[_Run]:
+        """Others took this process for dead, because it was silent for so long: these trials are theirs now."""
+        lost = [run for run in running.values() if others.has_ended(run.trial)]
+        for program in opened.values() if lost else ():
+            program.leave(lost)
+        for run in lost:
+            del running[run.trial.number]
+        return lost
 
     try:
         while True:
             # Ask and load.
+            is_enough = budget.trials is not None and finished >= budget.trials
+            yield from [Advanced()] * others.look(at_once=is_enough and not running)
+            if others.is_over:
+                return
             ask(at_once - len(running))
             if not running:
-                return
+                if not others.may_need_help(budget.trials) or _is_past(deadline):
+                    return
+                yield Ticked(0, trained)
+                finished = others.n_finished
+                continue
+            leave_lost()
             for program in opened.values():
                 program.fill()
 
@@ -275,6 +307,8 @@ def search(
                 ask(min(-(-ahead * ends // full), at_once + ahead - len(running)))
                 ticked = ticking.result()
             trained += len(ticked)
+            if lost := leave_lost():
+                ticked = [run for run in ticked if run not in lost]
             fresh = [run for run in ticked if run.step > run.farthest]
             for run in fresh:
                 run.farthest = run.step
@@ -298,6 +332,9 @@ def search(
                     told.append(_tell(study, running[number], state, penalty, metric))
                     del running[number]
             finished += len(told)
+            if time.monotonic() >= due_drawn:
+                drawn |= {run.trial.number: Curve.of(run.reports) for run in running.values() if run.reports}
+                due_drawn = time.monotonic() + _DRAW_EVERY
             curves.write(study, drawn)
             if (left := _seats(opened.values())) < seats:
                 at_once, ahead = max(1, at_once * left // seats), ahead * left // seats
@@ -307,7 +344,7 @@ def search(
             if due:  # only now: whoever listens may stop here, and everything that ended is told
                 yield from told
                 yield Ticked(sum(len(program.seats) for program in opened.values()), trained)
-                if deadline is not None and time.monotonic() >= deadline:
+                if _is_past(deadline):
                     stopped = "timeout"
                     return
 
@@ -316,6 +353,9 @@ def search(
                 if run.ends_pass and run.trial.number not in ended:
                     run.end_pass()
                     queue(run)
+    except Exception:
+        stopped = records.LOST  # one of these configs may be what cannot be trained: they have one more chance
+        raise
     finally:
         if background is not None:
             background.shutdown()
@@ -328,6 +368,10 @@ def search(
                     run.trial.set_user_attr("stopped", stopped)
                     study.tell(run.trial, state=_State.FAIL, skip_if_finished=True)
         curves.write(study, drawn)
+
+
+def _is_past(deadline: float | None) -> bool:
+    return deadline is not None and time.monotonic() >= deadline
 
 
 def _wanted(budget: Budget, begun: int, trained: int, full: int, running: int) -> int:

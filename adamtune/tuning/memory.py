@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import logging
 import math
+import os
 import threading
 from collections import defaultdict, deque
 from collections.abc import Sequence, Set
@@ -16,17 +16,22 @@ import sqlalchemy
 from optuna.exceptions import StorageInternalError
 from optuna.trial import FrozenTrial, TrialState
 
-from adamtune.tuning import bulk
+from adamtune.tuning import bulk, leases
 
 _logger = logging.getLogger(__name__)
 
 
 @dataclass
 class Reserve:
-    """Trials of a study that will be asked: how many are not made yet, and those that are."""
+    """Trials of a study that will be asked: how many are not made yet, how many it may have in all, those made.
+
+    And its turn: another object when trials have been made, so that what was seen before is not all there is.
+    """
 
     left: int
+    limit: int | None = None
     trials: deque[FrozenTrial] = field(default_factory=deque)
+    turn: object = field(default_factory=object)
 
 
 class Memory:
@@ -43,11 +48,15 @@ class Memory:
         self.mine: dict[int, tuple[int, FrozenTrial]] = {}
         self.studies: set[int] = set()
         self.reserves: dict[int, Reserve] = {}
+        self.given_back: dict[int, set[int]] = defaultdict(set)  # reserved trials that nobody has asked for, by study
         self._upserts = {
             table: bulk.upsert(engine.name, sqlalchemy.inspect(table).local_table, ["trial_id", key])
             for table, key in bulk.KEYS.items()
         }
+        self._is_tried = False  # whether a write of what is here was begun, and may have been done
         self._thread = threading.local()
+        self.worker, self._process = leases.worker(), os.getpid()
+        self._keeper: leases.Keeper | None = None
 
     @property
     def moment(self) -> datetime.datetime | None:
@@ -63,6 +72,22 @@ class Memory:
         self.unfinished.add(trial._trial_id)
         self.mine[trial._trial_id] = study_id, trial
         self.studies.add(study_id)
+        if self._keeper is None:
+            self._keeper = leases.Keeper(self.engine, self.worker)
+
+    def close(self) -> None:
+        """Write everything, and hold no trial any more."""
+        with self.lock:
+            try:
+                self.write()
+            finally:
+                if self._keeper is not None:
+                    self._keeper.stop()
+                    self._keeper = None
+                    try:
+                        leases.drop(self.engine, self.worker)
+                    except sqlalchemy.exc.SQLAlchemyError:  # they end by themselves, and what ended this matters more
+                        _logger.debug("leases could not be given up", exc_info=True)
 
     def running(self, study_id: int) -> dict[int, FrozenTrial]:
         """Our trials of the study that have not ended, by id."""
@@ -96,6 +121,17 @@ class Memory:
             trial.values = [bulk.number(value) for value in values]
         return True
 
+    def finish(self) -> None:
+        """Close for good, from wherever the storage was dropped: maybe inside of a transaction on the same file."""
+        if os.getpid() != self._process:  # a fork of the process that holds the leases
+            return
+        if not threading.main_thread().is_alive():  # the process ends, and no thread begins any more
+            self.close()
+            return
+        thread = threading.Thread(target=self.close)
+        thread.start()
+        thread.join(1.0)
+
     def forget(self, trial_id: int) -> None:
         """The trial has ended, or may be another's now."""
         self.unfinished.discard(trial_id)
@@ -109,17 +145,30 @@ class Memory:
         if reserve := self.reserves.pop(study_id, None):
             reserve.trials.clear()
 
-    def take(self, study_id: int) -> FrozenTrial | None:
-        """A reserved trial; None where there is none."""
+    def take(self, study_id: int) -> FrozenTrial:
+        """A new trial, one of those reserved where there are such.
+
+        Raises
+        ------
+        KeyError
+            When there is no such study.
+        leases.Enough
+            When it may have no more.
+        """
+        reserve = self.reserves.get(study_id, Reserve(0))
+        if not reserve.trials:
+            count, reserve.left = max(reserve.left, 1), 0
+            reserve.turn = object()  # trials of lower numbers may have come
+            try:
+                reserve.trials.extend(leases.claim(self.engine, study_id, count, self.worker, reserve.limit))
+            except sqlalchemy.exc.SQLAlchemyError as error:
+                raise StorageInternalError("no trial could be made") from error
+        return reserve.trials.popleft()
+
+    def limit(self, study_id: int) -> int | None:
+        """How many trials the study may have, as far as it was said."""
         reserve = self.reserves.get(study_id)
-        if reserve is None:
-            return None
-        if reserve.left > 0 and not reserve.trials:
-            count, reserve.left = reserve.left, 0
-            # Optuna, who makes them one by one then, tries again five times.
-            with contextlib.suppress(sqlalchemy.exc.SQLAlchemyError):
-                reserve.trials.extend(bulk.create(self.engine, study_id, count))
-        return reserve.trials.popleft() if reserve.trials else None
+        return reserve.limit if reserve else None
 
     def reserved(self, study_id: int) -> set[int]:
         """The ids of trials that are made and not asked for."""
@@ -133,10 +182,13 @@ class Memory:
             if not trials:
                 return
             try:
-                unfinished = bulk.transact(self.engine, lambda connection: self._write(connection, trials))
+                unfinished = bulk.transact(
+                    self.engine, lambda connection: self._write(connection, trials), lasting=bool(self.ends)
+                )
             except sqlalchemy.exc.SQLAlchemyError as error:
                 message = "Reports could not be written; they are kept, and the next flush tries again."
                 raise StorageInternalError(message) from error
+            self._is_tried = False
             for rows in self.rows.values():
                 rows.clear()
             self.ends.clear()
@@ -148,6 +200,9 @@ class Memory:
     def _write(self, connection: sqlalchemy.Connection, trials: Set[int]) -> set[int]:
         """Write what belongs to those of the trials that may be written to, and return them."""
         unfinished = bulk.lock_unfinished(connection, trials, change=bool(self.ends))
+        # The connection may have been lost after everything was written.
+        written = bulk.ended_as(connection, self.ends) if self._is_tried else set()
+        self._is_tried = True
         for table, rows in self.rows.items():
             # In the order of trials, as they are locked. Within a trial as they came: parameters are read back in the
             # order of their rows.
@@ -159,4 +214,5 @@ class Memory:
             same[self.ends[trial]].append(trial)
         for (state, moment), ended in same.items():
             bulk.end(connection, ended, state, moment)
-        return unfinished
+            leases.end(connection, ended)
+        return unfinished | written

@@ -30,6 +30,8 @@ class Penalty:
         self._is_known = False
         self._hopeless = records.sign(study.direction) * _HOPELESS
         for trial in study.get_trials(deepcopy=False):
+            if trial.state == optuna.trial.TrialState.FAIL:  # it is tried again
+                continue
             for value in trial.intermediate_values.values():
                 self._take(value)
 

@@ -61,6 +61,21 @@ def check_sampler(given: Any, space: Space | None = None) -> Sampler:
     return given
 
 
+def check_stored(sampler: Any) -> None:
+    """Refuse a sampler that would run what it finds in a database.
+
+    Raises
+    ------
+    SettingError
+        For Optuna's CMA-ES, which keeps its state in the study as a pickle.
+    """
+    if isinstance(sampler, optuna.samplers.CmaEsSampler):
+        raise SettingError(
+            "sampler=CmaEsSampler() unpickles what it finds in the study, and nothing in a database is run: write "
+            "storage='memory', or sampler='tpe'."
+        )
+
+
 def check_pruner(given: Any) -> Pruner:
     """The pruner as it was given; raises SettingError for what is unknown."""
     if given is None or isinstance(given, optuna.pruners.BasePruner) or (isinstance(given, str) and given in PRUNERS):
@@ -131,4 +146,6 @@ def pruner_for(given: Any, epochs: int, direction: str, passes: int = 1) -> optu
         )
     if checked == "median":
         return optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=0, interval_steps=1, n_min_trials=1)
+    if isinstance(checked, Asha):
+        return checked.fresh()
     return checked if isinstance(checked, optuna.pruners.BasePruner) else None

@@ -10,8 +10,12 @@ Trial attributes are flat numbers, because those can be sorted and plotted by pe
     pass_0, pass_1, ...                   value at the end of each pass; only where there is more than one
     best_epoch, best_epoch_1, ...         epoch of each pass whose value counts; only where trials have patience
     train_loss, val_loss, val_<metric>    after the last epoch, of the last pass alone
-    diverged     1 when the loss or the score became NaN or infinite; the value is then a penalty, see `penalty`
-    stopped      why a failed trial was cut off: "interrupted" or "timeout"
+    diverged     1 when loss, score or a weight became NaN or infinite; the value is then a penalty, see `penalty`
+    stopped      why a failed trial was cut off: "interrupted", "timeout", or "lost" with its process or an error
+
+A trial that is tried in place of one that was cut off says so in the system attribute `adamtune:retry`: `of`, the
+number of that trial; `draw`, see `draw`; `lined_up`, whether its config was given and not drawn; and how often its
+config was `lost`.
 
 Study attributes start with "adamtune:". Nothing is ever unpickled or imported from them; configs are validated field by
 field by `OptimizerConfig.from_json`.
@@ -22,7 +26,7 @@ from __future__ import annotations
 import datetime
 import json
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -36,8 +40,10 @@ if TYPE_CHECKING:  # the engine loads a backend, and who only reads a study shou
     from adamtune.engine.stream import Report
 
 SCHEMA = 1
-_PREFIX = "adamtune:"
+PREFIX = "adamtune:"
 FINISHED = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
+RETRY = PREFIX + "retry"
+STOPPED, LOST, STOPS = "stopped", "lost", ("interrupted", "timeout")
 # optuna-dashboard draws every reported step of every trial: more than this makes its pages slow.
 _MOST_STEPS = 25
 
@@ -80,12 +86,12 @@ def sign(direction: str | optuna.study.StudyDirection) -> float:
 def write_stamp(study: optuna.Study, stamp: Stamp) -> None:
     """Store the stamp as study attributes."""
     for name, value in vars(stamp).items():
-        study.set_user_attr(_PREFIX + name, value)
+        study.set_user_attr(PREFIX + name, value)
 
 
 def is_stamped(study: optuna.Study) -> bool:
     """Whether a stamp was written to its end: the schema is its last field."""
-    return _PREFIX + "schema" in study.user_attrs
+    return PREFIX + "schema" in study.user_attrs
 
 
 def read_stamp(study: optuna.Study) -> Stamp:
@@ -97,25 +103,30 @@ def read_stamp(study: optuna.Study) -> Stamp:
         When the study was made by something else or by a newer schema.
     """
     attrs = study.user_attrs
-    schema = attrs.get(_PREFIX + "schema")
+    schema = attrs.get(PREFIX + "schema")
     fields = Stamp.__dataclass_fields__
-    missing = [name for name, f in fields.items() if f.default is MISSING and _PREFIX + name not in attrs]
+    missing = [name for name, f in fields.items() if f.default is MISSING and PREFIX + name not in attrs]
     if schema != SCHEMA or missing:
         raise StudyError(
             f"study {study.study_name!r} was not made by this version of adamtune (schema {schema!r}, expected "
             f"{SCHEMA}). Choose another study_name."
         )
-    return Stamp(**{name: attrs[_PREFIX + name] for name in fields if _PREFIX + name in attrs})
+    given = {name: attrs[PREFIX + name] for name in fields if PREFIX + name in attrs}
+    for name, value in given.items():
+        kind = str(fields[name].type)  # "str", "int" or "int | None"
+        if type(value).__name__ not in kind and not (value is None and "None" in kind):
+            raise StudyError(f"study {study.study_name!r} is damaged: expected {name} as {kind}, found {value!r:.100}.")
+    return Stamp(**given)
 
 
 def set_note(study: optuna.Study, name: str, value: Any) -> None:
     """Store a study attribute as JSON; NaN and infinity become null, which every reader of JSON takes."""
-    study.set_user_attr(_PREFIX + name, json.dumps(_plain(value)))
+    study.set_user_attr(PREFIX + name, json.dumps(_plain(value)))
 
 
 def get_note(study: optuna.Study, name: str) -> Any:
     """What `set_note` stored, or None."""
-    text = study.user_attrs.get(_PREFIX + name)
+    text = study.user_attrs.get(PREFIX + name)
     return json.loads(text) if isinstance(text, str) else None
 
 
@@ -138,7 +149,7 @@ def write_winner(
 
 def halved(study: optuna.Study, lanes: int, n_trials: int) -> None:
     """Store that the memory holds so many lanes and no more, after so many trials; a resumed study begins with them."""
-    study.set_user_attr(_PREFIX + "lanes", lanes)
+    study.set_user_attr(PREFIX + "lanes", lanes)
     set_note(study, "out_of_memory", [*(get_note(study, "out_of_memory") or []), {"lanes": lanes, "trials": n_trials}])
 
 
@@ -217,6 +228,42 @@ def trained(trial: optuna.Trial, epochs: int, diverged: bool, numbers: Mapping[s
             trial.set_user_attr(name, value)
 
 
+def draw(number: int, retries: Mapping[int, Mapping[str, Any]]) -> int:
+    """How many points were drawn, or given, before that of a trial: what a seed is made of.
+
+    In an undisturbed study it is the trial's number. A trial that is tried in place of another draws nothing, and has
+    the draw of that one.
+
+    Parameters
+    ----------
+    retries : mapping
+        The attribute `RETRY` of the trials that have one, by number.
+
+    >>> draw(6, {5: {"of": 3, "draw": 3}}), draw(5, {5: {"of": 3, "draw": 3}})
+    (5, 3)
+    """
+    if number in retries:
+        return int(retries[number]["draw"])
+    return number - sum(other < number for other in retries)
+
+
+def retries(trials: Iterable[optuna.trial.FrozenTrial]) -> dict[int, dict[str, Any]]:
+    """What is said of the trials that are tried in place of others, by number."""
+    return {trial.number: retry for trial in trials if (retry := retry_in(trial.system_attrs.get(RETRY)))}
+
+
+def retry_in(value: Any) -> dict[str, Any] | None:
+    """A value of the attribute `RETRY`; None for what is none."""
+    whole = isinstance(value, dict) and all(type(value.get(name)) is int for name in ("of", "draw", "lost"))
+    return value if whole else None
+
+
+def is_lined_up(trial: optuna.trial.FrozenTrial) -> bool:
+    """Whether the config of a trial was given, and not drawn."""
+    retry = retry_in(trial.system_attrs.get(RETRY))
+    return bool(retry.get("lined_up")) if retry else "fixed_params" in trial.system_attrs
+
+
 def config_of(trial: optuna.trial.FrozenTrial, stamp: Stamp | None = None) -> OptimizerConfig:
     """The config a stored trial trained with; with a stamp it carries the training it was found with, if that is known.
 
@@ -231,8 +278,7 @@ def config_of(trial: optuna.trial.FrozenTrial, stamp: Stamp | None = None) -> Op
     config = OptimizerConfig.from_json(text)
     if stamp is None or not stamp.steps:
         return config
-    found = Found(stamp.epochs, stamp.batch_size, stamp.steps)
-    return OptimizerConfig(config.optimizer, schedule=config.schedule, found=found, **config.hypers, **config.options)
+    return config.found_with(Found(stamp.epochs, stamp.batch_size, stamp.steps))
 
 
 def diverged(trial: optuna.trial.FrozenTrial) -> bool:
@@ -277,20 +323,26 @@ def table(study: optuna.Study) -> Any:
     """The trials that began as a pandas.DataFrame: state, value, optimizer, hypers, and what was written of each."""
     import pandas
 
-    return pandas.DataFrame(
-        [
-            {
-                "number": trial.number,
-                "state": "diverged" if diverged(trial) else trial.state.name.lower(),
-                "value": None if diverged(trial) else trial.value,
-                "optimizer": rule_of(trial),
-                **(dict(config_of(trial).values) if "config" in trial.user_attrs else {}),
-                **{name: value for name, value in trial.user_attrs.items() if name not in ("config", "diverged")},
-            }
-            for trial in study.get_trials(deepcopy=False)
-            if trial.state != optuna.trial.TrialState.WAITING
-        ]
-    )
+    rows = [
+        {
+            "number": trial.number,
+            "state": "diverged" if diverged(trial) else trial.state.name.lower(),
+            "value": None if diverged(trial) else trial.value,
+            "optimizer": rule_of(trial),
+            **(dict(config_of(trial).values) if "config" in trial.user_attrs else {}),
+            **{name: value for name, value in trial.user_attrs.items() if name not in ("config", "diverged")},
+        }
+        for trial in study.get_trials(deepcopy=False)
+        if trial.state != optuna.trial.TrialState.WAITING
+    ]
+    # Not in pyarrow where that is installed: a pickle would ask for it on every machine.
+    with pandas.option_context("mode.string_storage", "python"):
+        return pandas.DataFrame(rows)
+
+
+def n_finished(study: optuna.Study) -> int:
+    """Trials that have finished: complete, pruned and diverged ones."""
+    return len(study.get_trials(deepcopy=False, states=FINISHED))
 
 
 def spent(study: optuna.Study) -> int:
@@ -307,7 +359,7 @@ def value_of(trial: optuna.trial.FrozenTrial) -> float:
 
 
 def last_tick(study: optuna.Study, rule: str | None = None, pass_number: int = 0, epochs: int | None = None) -> int:
-    """The first tick of a program that no stored trial has seen: where its clock goes on when a study is resumed.
+    """The first tick of a program that no trial has seen which counts: where its clock goes on in a resumed study.
 
     Parameters
     ----------
@@ -320,6 +372,8 @@ def last_tick(study: optuna.Study, rule: str | None = None, pass_number: int = 0
     """
     ends, key = [0], _of_pass("start_tick", pass_number)
     for trial in study.get_trials(deepcopy=False):
+        if trial.state == optuna.trial.TrialState.FAIL:  # nothing counts of what it saw, and it is tried again
+            continue
         if key in trial.user_attrs and (rule is None or rule_of(trial) == rule):
             trained = max(trial.user_attrs.get("epochs", 0), trial.last_step or 0)
             own = trained if epochs is None else min(max(trained - pass_number * epochs, 0), epochs)

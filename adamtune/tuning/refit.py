@@ -45,6 +45,13 @@ def train_on_all(task: Task, stream: Stream, config: OptimizerConfig, epochs: in
     return model, dict(networks.seeded(stream.seed, train).history)
 
 
+def is_finite(model: Any, history: History) -> bool:
+    """Whether neither the losses at the end of a training nor the weights are NaN or infinite."""
+    last = [values[-1] for values in history.values() if values]
+    weights = (np.asarray(weight, np.float64) for weight in model.get_weights())
+    return bool(np.isfinite(last).all()) and all(np.isfinite(weight).all() for weight in weights)
+
+
 class _Shuffled(Batches):
     """Rows by the batch, in another order in each epoch: of batches that it is given, `fit` shuffles the order alone.
 

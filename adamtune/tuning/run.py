@@ -25,7 +25,7 @@ from adamtune.tasks.task import Task
 from adamtune.tuning import loop, policies, records
 from adamtune.tuning import study as studies
 from adamtune.tuning.confirm import Confirmed, best, confirm
-from adamtune.tuning.pruning import Asha
+from adamtune.tuning.prior import NOTHING, Prior
 from adamtune.tuning.records import Stamp
 from adamtune.tuning.space import Space, space
 
@@ -42,6 +42,7 @@ class Run:
     pruner: policies.Pruner
     programs: engines.Programs
     stamp: Stamp
+    prior: Prior = NOTHING
 
     @property
     def plan(self) -> plans.Plan:
@@ -52,8 +53,6 @@ class Run:
         """The loop of the study, with clocks and a pruner that go on where what is stored has stopped."""
         epochs, n_passes = self.task.epochs, len(self.streams)
         pruner = policies.pruner_for(self.pruner, epochs, self.task.direction, n_passes)
-        if isinstance(pruner, Asha):
-            pruner.learn(study.get_trials(deepcopy=False))
         return loop.search(
             study,
             self.space,
@@ -64,6 +63,7 @@ class Run:
             at_once=self.plan.at_once,
             ahead=self.plan.ahead,
             sampler=self.sampler,
+            prior=self.prior,
             pruner=pruner,
             seed=self.stamp.seed,
             metric=self.task.metric_name,
@@ -98,6 +98,7 @@ def prepare(
     lanes: int | str,
     n_trials: int,
     stored: Stamp | None,
+    prior: Prior,
 ) -> Run:
     """Resolve strategy and lanes, compile the first program and write the stamp.
 
@@ -150,7 +151,7 @@ def prepare(
         passes=len(streams),
         patience=patience,
     )
-    return Run(task, streams, searched, tuple(starting), sampler, pruner, programs, stamp)
+    return Run(task, streams, searched, tuple(starting), sampler, pruner, programs, stamp, prior)
 
 
 def open_study(
@@ -158,11 +159,15 @@ def open_study(
 ) -> optuna.Study:
     """The stored study; or a new one, by default named for its task and optimizers, with what is to be tried first."""
     if stored is not None:
-        return studies.resume(database, stored.study_name, run.task.direction, run.stamp, run.space)
+        return studies.resume(database, stored.study_name, run.task.direction, run.stamp)
     name = name or f"{run.task.name}/{'all' if run.space.wave else run.stamp.optimizer}"
-    study = studies.create(database, name, run.task.direction, run.stamp, exact)
-    studies.enqueue(study, run.space, run.starting)
-    return study
+    direction, starting = run.task.direction, run.starting
+    while True:
+        try:
+            return studies.create(database, name, direction, run.stamp, exact, space=run.space, starting=starting)
+        except optuna.exceptions.DuplicatedStudyError:  # another process has made it since we looked
+            if studies.whole(optuna.load_study(study_name=name, storage=database)):
+                return studies.resume(database, name, direction, run.stamp)
 
 
 Row = tuple[str, int | None, Confirmed]
@@ -181,8 +186,8 @@ def baselines(
     rate = adam.hyper("learning_rate")
     epochs = records.spent(study)
     other = beside(run, replace(space(adam, {rate.name: (rate.low, rate.high)}, 0), options=run.space.options))
-    alone = studies.create(study._storage, study.study_name + studies.BESIDE, run.task.direction, other.stamp)
-    studies.enqueue(alone, other.space, other.space.defaults())
+    name, starting = study.study_name + studies.BESIDE, other.space.defaults()
+    alone = studies.create(study._storage, name, run.task.direction, other.stamp, space=other.space, starting=starting)
     yield loop.Phase("learning rate alone", epochs, "epochs")
     yield from other.search(alone, loop.Budget(epochs=epochs, seconds=seconds))
     n_trials = len(alone.get_trials(deepcopy=False, states=records.FINISHED))
@@ -206,7 +211,8 @@ def beside(run: Run, other: Space) -> Run:
     stamp = replace(run.stamp, optimizer="+".join(other.parts), space=other.to_json())
     # A sampler that is an object remembers what it was told: the other study gets one of ours.
     sampler = run.sampler if isinstance(run.sampler, str) else "tpe"
-    return replace(run, space=other, sampler=sampler, stamp=replace(stamp, sampler=policies.name_of(sampler)))
+    named = replace(stamp, sampler=policies.name_of(sampler))
+    return replace(run, space=other, sampler=sampler, stamp=named, prior=NOTHING)
 
 
 def default_label(rule: Rule) -> str:

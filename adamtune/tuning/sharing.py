@@ -7,28 +7,34 @@ many a study tries no point twice.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import math
 import time
+import warnings
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import optuna
-from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from adamtune.errors import StudyError
-from adamtune.tuning import records
+from adamtune.tuning import bulk, curves, records, recovery
 from adamtune.tuning import study as studies
-from adamtune.tuning.asking import Asking
+from adamtune.tuning.pruning import Asha
 from adamtune.tuning.records import Stamp
 from adamtune.tuning.space import Space
 
 if TYPE_CHECKING:  # as in `study`
     from adamtune.tasks.task import Direction
 
-# Seconds. To make a study, or to ask, takes some hundredths; who takes so much longer was killed on the way.
-_MADE_WITHIN, _ASKED_WITHIN = 10.0, 5.0
+# Seconds. To ask takes some hundredths; who takes so much longer was killed on the way.
+_ASKED_WITHIN = 10.0
 _POLL = 0.01
+# Between looks at what other processes do: whether one has stopped the study and what has ended, and whether one died.
+_LOOK, _RECOVER = 2.0, 15.0
+# Who waits for trials of others for so long says so. One may have been asked by hand, and nobody trains it.
+_SAY = 30.0
 _SAME = ("fingerprint", "optimizer", "space", "objective", "epochs", "batch_size", "steps", "seed")
 
 
@@ -56,15 +62,9 @@ def join(
     StorageError
         When the database refuses to be written.
     """
-    study = _load(storage, name)
-    if study is None:
-        try:
-            study = studies.create(storage, name, direction, stamp, exact=True)
-        except optuna.exceptions.DuplicatedStudyError:  # another process has made it in this moment
-            study = _load(storage, name)
-            assert study is not None
-        else:
-            studies.enqueue(study, space, space.defaults())
+    while (study := _load(storage, name)) is None:
+        with contextlib.suppress(optuna.exceptions.DuplicatedStudyError):  # another process makes it in this moment
+            studies.create(storage, name, direction, stamp, True, space=space, starting=space.defaults())
     stored = records.read_stamp(study)
     differing = [field for field in _SAME if field not in whatever and getattr(stored, field) != getattr(stamp, field)]
     if differing:
@@ -78,15 +78,11 @@ def join(
 
 
 def _load(storage: optuna.storages.BaseStorage, name: str) -> optuna.Study | None:
-    """The stored study, once whoever makes it has stamped it; None where there is none."""
+    """The stored study, once whoever makes it has made it; None where there is none."""
     try:
-        study = optuna.load_study(study_name=name, storage=storage)
+        return studies.whole(optuna.load_study(study_name=name, storage=storage))
     except KeyError:
         return None
-    deadline = time.monotonic() + _MADE_WITHIN
-    while not records.is_stamped(study) and not study.get_trials(deepcopy=False) and time.monotonic() < deadline:
-        time.sleep(_POLL)
-    return study
 
 
 def _refuse(study: optuna.Study, field: str, stored: object, wanted: object) -> None:
@@ -98,60 +94,104 @@ def _refuse(study: optuna.Study, field: str, stored: object, wanted: object) -> 
     )
 
 
-class InTurn(Asking):
-    """The trials of a study that other processes ask too."""
-
-    def _design(self, before: int | None = None) -> dict[str, Any] | None:
-        # Without a number it is not this trial's turn yet: see `_Ticket`.
-        return None if before is None else super()._design(before)
-
-    def _source(self, rule: str | None, point: dict[str, Any] | None, number: int) -> optuna.samplers.BaseSampler:
-        # An object of Optuna's sees to this itself, as it does in Optuna's own loop.
-        return _Ticket(self) if isinstance(self._sampler, str) else self._sampler
-
-    def source_of(self, number: int) -> optuna.samplers.BaseSampler:
-        """What suggests the trial of that number, once it is its turn."""
-        return super()._source(None, self._design(number), number)
-
-
-class _Ticket(optuna.samplers.BaseSampler):
-    """Waits for its turn before it suggests."""
-
-    def __init__(self, asking: InTurn) -> None:
-        self._asking = asking
-        self._source: optuna.samplers.BaseSampler | None = None
-
-    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return self._served(study, trial).infer_relative_search_space(study, trial)
-
-    def sample_relative(
-        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        return self._served(study, trial).sample_relative(study, trial, search_space)
-
-    def sample_independent(
-        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
-    ) -> Any:
-        return self._served(study, trial).sample_independent(study, trial, param_name, param_distribution)
-
-    def _served(self, study: optuna.Study, trial: FrozenTrial) -> optuna.samplers.BaseSampler:
-        if self._source is None:
-            _wait_for_earlier(study, trial)
-            self._source = self._asking.source_of(trial.number)
-        return self._source
-
-
-def _wait_for_earlier(study: optuna.Study, trial: FrozenTrial) -> None:
-    """Wait until every trial of a lower number has a config, or has had the time for it."""
-    deadline = time.monotonic() + _ASKED_WITHIN
-    while time.monotonic() < deadline and any(
-        other.number < trial.number and "config" not in other.user_attrs and not _is_older(other, trial)
-        for other in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    ):
-        time.sleep(_POLL)
+def once_earlier_ask(study: optuna.Study, trial: FrozenTrial) -> list[FrozenTrial]:
+    """All trials, once each of a lower number has a config, or has had the time for it."""
+    deadline, wait = time.monotonic() + _ASKED_WITHIN, _POLL
+    while True:
+        trials = study.get_trials(deepcopy=False)
+        before = [other for other in trials if other.number < trial.number]
+        asking = [other for other in before if other.state == TrialState.RUNNING and "config" not in other.user_attrs]
+        if all(_is_older(other, trial) for other in asking) or time.monotonic() > deadline:
+            return trials
+        time.sleep(wait)
+        wait = min(2 * wait, 10 * _POLL)
 
 
 def _is_older(other: FrozenTrial, trial: FrozenTrial) -> bool:
     """Whether it began so long before that nobody is asking for it any more."""
     assert other.datetime_start is not None and trial.datetime_start is not None  # they run
     return trial.datetime_start - other.datetime_start > datetime.timedelta(seconds=_ASKED_WITHIN)
+
+
+class Others:
+    """What other processes do in a study while this one trains.
+
+    Parameters
+    ----------
+    study : optuna.Study
+        One that is in no database has no others.
+    pruner : Asha or None
+        Is told what finished trials reached, those of others and of earlier runs.
+
+    Attributes
+    ----------
+    own : set of int
+        Numbers of the trials of this process.
+    n_finished : int
+        Trials of the study that had finished at the last look, whoever trained them.
+    is_over : bool
+        Whether everybody has been told to stop at once.
+    """
+
+    def __init__(self, study: optuna.Study, pruner: Asha | None) -> None:
+        self._study, self._pruner = study, pruner
+        self._stored = curves.database_of(study._storage) is not None
+        self._known: set[int] = set()
+        self._wait = _POLL
+        self._waits_since: float | None = None
+        self.own: set[int] = set()
+        self.is_over = False
+        self._see()
+        self._looked = self._recovered = time.monotonic()
+
+    def look(self, at_once: bool = False) -> int:
+        """See what has happened, unless the last look was a moment ago; returns how many of their trials have ended."""
+        if not self._stored or (time.monotonic() - self._looked < _LOOK and not at_once):
+            return 0
+        self._looked = time.monotonic()
+        if told := bulk.patiently(lambda: records.get_note(self._study, "stop")):
+            self._study._stop_flag, self.is_over = True, told == "now"
+        if self._looked - self._recovered >= _RECOVER:
+            self._recovered = self._looked
+            recovery.recover(self._study, stopped=True)
+        return self._see()
+
+    def has_ended(self, trial: optuna.Trial) -> bool:
+        """Whether a trial that trains here was ended by others."""
+        return self._stored and self._study._storage.get_trial(trial._trial_id).state.is_finished()
+
+    def may_need_help(self, n_trials: int | None) -> bool:
+        """Whether the study wants so many trials and they are not finished, after a moment's rest.
+
+        For who has nothing to train: others train the last ones, and one of them may die.
+        """
+        if not self._stored or n_trials is None or self._study._stop_flag or self.n_finished >= n_trials:
+            return False
+        if self._waits_since is None:
+            self._waits_since = time.monotonic()
+        elif time.monotonic() - self._waits_since > _SAY:
+            self._waits_since = math.inf  # once
+            self._say_whom()
+        time.sleep(self._wait)
+        self._wait = min(2 * self._wait, _LOOK / 4)
+        return True
+
+    def _say_whom(self) -> None:
+        running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        if numbers := [trial.number for trial in running if trial.number not in self.own]:
+            warnings.warn(
+                f"study {self._study.study_name!r} waits for its trials {numbers}, which were asked elsewhere and run. "
+                "If nobody trains one, as after a study.ask() by hand, end it: "
+                f"study.tell({numbers[0]}, state=optuna.trial.TrialState.FAIL).",
+                UserWarning,
+                stacklevel=2,
+            )
+
+    def _see(self) -> int:
+        ended = self._study.get_trials(deepcopy=False, states=records.FINISHED)
+        self.n_finished = len(ended)
+        new = [trial for trial in ended if trial.number not in self._known and trial.number not in self.own]
+        self._known |= {trial.number for trial in new}
+        if self._pruner is not None:
+            self._pruner.learn(new)
+        return len(new)

@@ -232,6 +232,27 @@ class Space:
 
         return self.walk(pick, rule=config.optimizer if self.wave else None)
 
+    def holds(self, config: OptimizerConfig) -> bool:
+        """Whether a config is a point of this space, and not only near to one."""
+        part = self.parts.get(config.optimizer)
+        if part is None:
+            return False
+        limits = {hyper.name for hyper in gradients.CLIPS}  # which are hypers of a config, wherever they come from
+        others = {name: value for name, value in self.options.items() if name not in limits}
+        # With a decay of 0 the rate is constant.
+        there = {*part.schedules, *({"constant"} if "inverse_time" in part.schedules else ())}
+        if config.schedule not in there or config.options != others:
+            return False
+        off = {hyper.name: hyper.default for hyper in gradients.HYPERS}
+        own = {hyper.name: hyper.default for hyper in config.rule.hypers + schedules.HYPERS}
+        limited = {name: value for name, value in self.options.items() if name in limits}
+        fixed = off | own | part.fixed | limited
+        free = {each.hyper.name: each for each in part.free.values()}
+        return all(
+            free[name].sampled(value) == free[name].number(value) if name in free else value == fixed[name]
+            for name, value in (off | config.hypers).items()
+        )
+
     def defaults(self) -> list[OptimizerConfig]:
         """Each optimizer's default config, with what the space fixes: to be tried first."""
         found = []

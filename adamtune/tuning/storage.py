@@ -20,6 +20,7 @@ from urllib.parse import unquote
 
 import optuna
 import sqlalchemy
+from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, InMemoryStorage
 
 from adamtune.errors import StorageError
@@ -54,6 +55,13 @@ _FIXES = {
     ),
     "database .* does not exist|Unknown database": "The server has no such database: make it with CREATE DATABASE.",
     "permission denied for|command denied": "This user may not make tables there: GRANT it CREATE.",
+    "disk is full|[Dd]isk full|No space left|table .* is full": (
+        "The disk is full: make room, then go on with the study by its name and resume=True. What was written is kept."
+    ),
+    "too many clients|connection slots|Too many connections": (
+        "The server takes no more connections, of which each worker has two: raise its max_connections, put a pooler "
+        "like PgBouncer before it, or end some workers."
+    ),
     "refused|resolve host|getaddrinfo|Can't connect|timed out|timeout expired": (
         "No server answers there: check host and port, and that it runs."
     ),
@@ -66,7 +74,7 @@ _SECRET = re.compile("pas|pw|psw|secret|token|key|credential", re.IGNORECASE)  #
 _QUERY = re.compile("([?&][^=&?]*=)(.*?)(?=&[^&=]*=|$)", re.DOTALL)
 # Up to the last `@`, because a host hidden too much is better than half a password; and with no `@` at all, what
 # stands where a port should and is no number: somebody forgot the host.
-_PASSWORD = re.compile(r"(://[^:/@[]*:)(?:.*(?=@)|(?!\d*(?:[/?]|$))[^/?]*)", re.DOTALL)
+_PASSWORD = re.compile(r"(://[^:/]*:(?=.*@)|://[^:/@[]*:(?!\d*(?:[/?]|$)))(?:.*(?=@)|[^/?]*)", re.DOTALL)
 
 
 def resolve_url(storage: str | os.PathLike[str] | None = None) -> str:
@@ -103,8 +111,17 @@ def resolve_url(storage: str | os.PathLike[str] | None = None) -> str:
     given = f"{name}={redact(text)!r}"
     if text == "memory":
         return text
+    if re.search("[\ud800-\udfff]", text):  # a name that is no UTF-8, as the system hands it over
+        raise StorageError(f"{given} is no text in UTF-8: rename the file. {_EXPECTED}")
     if "://" not in text and Path(text).suffix in {".db", ".sqlite", ".sqlite3"}:
-        return sqlalchemy.URL.create("sqlite", database=str(Path(text).expanduser())).render_as_string()
+        try:
+            file = Path(text).expanduser()
+        except (RuntimeError, ValueError):
+            raise StorageError(
+                f"{given} begins with the home folder of a user that does not exist: write the whole path, and './~' "
+                "where '~' is part of a name."
+            ) from None
+        return sqlalchemy.URL.create("sqlite", database=str(file)).render_as_string()
     url = None
     with contextlib.suppress(sqlalchemy.exc.ArgumentError, ValueError):  # the second for a port like 54x2
         url = sqlalchemy.make_url(text)
@@ -130,7 +147,8 @@ def resolve_url(storage: str | os.PathLike[str] | None = None) -> str:
     url = url.set(drivername=f"{dialect}+{driver}" if driver else dialect)
     try:
         url.get_dialect().import_dbapi()
-    except (ImportError, sqlalchemy.exc.NoSuchModuleError) as error:
+    # The last two where what is named is a part of SQLAlchemy and no driver, or is several.
+    except (ImportError, sqlalchemy.exc.NoSuchModuleError, AttributeError, ValueError) as error:
         fix = f"run `pip install 'adamtune[{extra}]'`" if driver == usual else f"write {dialect}:// for the tested one"
         raise StorageError(f"{given} needs the driver {driver!r}, which is not installed: {fix}.") from error
     return url.render_as_string(hide_password=False)
@@ -142,8 +160,14 @@ def redact(url: object) -> str:
     >>> redact("postgresql://ada:s3cret@host/studies?sslpassword=x&sslmode=require")
     'postgresql://ada:***@host/studies?sslpassword=***&sslmode=require'
     """
-    text = _PASSWORD.sub(r"\1***", str(url))
-    return _QUERY.sub(lambda part: part[1] + ("***" if _SECRET.search(unquote(part[1])) else part[2]), text)
+    text, shown = str(url), ""
+    while part := _QUERY.search(text):
+        is_secret = bool(_SECRET.search(unquote(part[1])))
+        shown += text[: part.end(1)]
+        if is_secret:  # with an `@` where it held one: what stands before the last one is taken for a password
+            shown += "***@***" if "@" in part[2] else "***"
+        text = text[part.end(2 if is_secret else 1) :]
+    return _PASSWORD.sub(r"\1***", shown + text)
 
 
 class Discreet(str):
@@ -178,9 +202,9 @@ class Discreet(str):
 def open_storage(url: str) -> BaseStorage:
     """The storage at a URL, with its tables made where they are missing.
 
-    SQLite runs in WAL with `synchronous=NORMAL`, waits up to 30 s for a lock (`?timeout=` in the URL says otherwise),
-    and makes a new file readable by its owner only. With 8 processes on one study the longest wait was 0.14 s, and
-    2.2 s without WAL.
+    SQLite runs in WAL with `synchronous=NORMAL`, and with FULL where trials end, so that a power cut costs none of
+    them. It waits up to 30 s for a lock (`?timeout=` in the URL says otherwise), and makes a new file readable by its
+    owner only. With 8 processes on one study the longest wait was 0.14 s, and 2.2 s without WAL.
 
     Parameters
     ----------
@@ -225,6 +249,18 @@ def existing(storage: str | None = None) -> Iterator[BaseStorage]:
     StorageError
         When there is none, or it cannot be opened.
     """
+    with opened(there(storage)) as database:
+        yield database
+
+
+def there(storage: str | None = None) -> str:
+    """The URL that `storage` means, of a database that is there already.
+
+    Raises
+    ------
+    StorageError
+        When there is none.
+    """
     url = resolve_url(storage)
     shown = f"storage={redact(url)!r}"
     if url == "memory":
@@ -234,11 +270,31 @@ def existing(storage: str | None = None) -> Iterator[BaseStorage]:
         raise StorageError(
             f"{shown} does not exist. The first study makes it, try `adamtune demo`; or name another with --storage."
         )
-    opened = open_storage(url)
-    try:
-        yield opened
-    finally:
-        close(opened)
+    return url
+
+
+@contextlib.contextmanager
+def looked_at(storage: str | os.PathLike[str] | None = None) -> Iterator[sqlalchemy.Engine | None]:
+    """The database that `storage` means, for reading what is there; None where nothing is.
+
+    Optuna is not asked, so nothing is made, changed or checked in it.
+
+    Raises
+    ------
+    StorageError
+        When it is there and cannot be read.
+    """
+    url = resolve_url(storage)
+    file = sqlite_file(url)
+    if url == "memory" or (file and not file.exists()):
+        yield None
+        return
+    engine = sqlalchemy.create_engine(url)
+    with _explained(url, sqlalchemy.exc.SQLAlchemyError):
+        try:
+            yield engine
+        finally:
+            engine.dispose()
 
 
 def sqlite_file(url: str) -> Path | None:
@@ -254,10 +310,13 @@ def flush(storage: BaseStorage) -> None:
         backend.flush()
 
 
-def reserving(study: optuna.Study, count: int) -> contextlib.AbstractContextManager[None]:
-    """A block that asks `count` trials of a study: the new ones are made in one transaction."""
+def reserving(study: optuna.Study, count: int, limit: int | None = None) -> contextlib.AbstractContextManager[None]:
+    """A block that asks `count` trials of a study: the new ones are made in one transaction.
+
+    With a limit to how many it may have, finished and running, `leases.Enough` is raised instead of one beyond it.
+    """
     backend = _buffered(study._storage) if count else None
-    return backend.reserving(study._study_id, count) if backend else contextlib.nullcontext()
+    return backend.reserving(study._study_id, count, limit) if backend else contextlib.nullcontext()
 
 
 def together(study: optuna.Study) -> contextlib.AbstractContextManager[None]:
@@ -266,18 +325,54 @@ def together(study: optuna.Study) -> contextlib.AbstractContextManager[None]:
     return backend.together() if backend else contextlib.nullcontext()
 
 
+def worker(storage: BaseStorage) -> str:
+    """The name under which a storage holds leases; empty for one that holds none."""
+    backend = _buffered(storage)
+    return backend.worker if backend else ""
+
+
+def forget(storage: BaseStorage, study_id: int) -> None:
+    """Read a study anew: the one that had this id is gone, and another process may have made another."""
+    if isinstance(storage, Cache):
+        storage.forget(study_id)
+
+
 def close(storage: BaseStorage) -> None:
     """Flush and end the connections. A SQLite file is then complete without its `-wal`.
 
     A closed storage that is used again opens again by itself.
     """
     if backend := _buffered(storage):
-        backend.flush()
-        backend.remove_session()
-        if backend.engine.name == "sqlite":
-            with backend.engine.connect() as connection:
-                connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
-        backend.engine.dispose()
+        backend.close()
+
+
+@contextlib.contextmanager
+def opened(url: str) -> Iterator[BaseStorage]:
+    """The storage at a URL for as long as the block lasts.
+
+    Raises
+    ------
+    StorageError
+        When it cannot be opened, or fails within the block beyond what passes by itself.
+    """
+    database = open_storage(url)
+    with _explained(url, StorageInternalError, "has failed"):
+        try:
+            yield database
+        finally:
+            close(database)
+
+
+def absolute(url: str) -> str:
+    """The URL of the same database from any other folder.
+
+    >>> absolute("postgresql://ada@localhost/studies")
+    'postgresql://ada@localhost/studies'
+    """
+    file = sqlite_file(url)
+    if file is None:
+        return url
+    return sqlalchemy.make_url(url).set(database=str(file.absolute())).render_as_string(hide_password=False)
 
 
 def _buffered(storage: BaseStorage) -> BufferedRDBStorage | None:
@@ -292,8 +387,20 @@ def _create_private_file(url: str) -> None:
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
 
-def _explain(url: str, error: Exception) -> tuple[StorageError, Exception | None]:
-    """What to tell about a storage that does not open, and the cause unless it quotes a password."""
+@contextlib.contextmanager
+def _explained(url: str, kind: type[Exception], what: str = "cannot be opened") -> Iterator[None]:
+    """A block in which errors of that kind are told as `_explain` tells them."""
+    try:
+        yield
+    except kind as error:
+        problem, cause = _explain(url, error, what)
+    else:
+        return
+    raise problem from cause  # out here: inside `except`, Python would add the error that quotes the password
+
+
+def _explain(url: str, error: Exception, what: str = "cannot be opened") -> tuple[StorageError, Exception | None]:
+    """What to tell about a storage that fails, and the cause unless it quotes a password."""
     told = ""
     link: BaseException | None = error
     while link is not None:
@@ -306,4 +413,4 @@ def _explain(url: str, error: Exception) -> tuple[StorageError, Exception | None
     leaks = any(secret in told for secret in secrets)
     says = "" if leaks else f"The driver says: {getattr(error, 'orig', error)}"
     fix = next((fix for words, fix in _FIXES.items() if re.search(words, told)), says).strip()
-    return StorageError(f"storage={redact(url)!r} cannot be opened. {fix}"), None if leaks else error
+    return StorageError(f"storage={redact(url)!r} {what}. {fix}"), None if leaks else error

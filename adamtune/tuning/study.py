@@ -8,24 +8,24 @@ ones.
 from __future__ import annotations
 
 import contextlib
+import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 import optuna
 
 from adamtune.config import OptimizerConfig
 from adamtune.errors import StorageError, StudyError, did_you_mean
-from adamtune.tuning import records
+from adamtune.tuning import leases, records, recovery
 from adamtune.tuning.records import Stamp
 from adamtune.tuning.space import Space
 
 if TYPE_CHECKING:  # a study is found and read without Keras
     from adamtune.tasks.task import Direction
 
-_State = optuna.trial.TrialState
-
-
+# Seconds. To make a study takes some hundredths; who takes so much longer was killed on the way.
+_MADE_WITHIN, _POLL = 10.0, 0.01
 # What is added to a study's name for the one that is run beside it for comparison, see `tuning.run.baselines`.
 BESIDE = "/learning-rate-alone"
 
@@ -34,7 +34,12 @@ def names(storage: optuna.storages.BaseStorage) -> list[str]:
     """Names of the stored studies, oldest first, without those that were run beside another."""
     # Studies that were made later have higher ids.
     stored = [study.study_name for study in sorted(storage.get_all_studies(), key=lambda study: study._study_id)]
-    return [name for name in stored if BESIDE not in name or name.partition(BESIDE)[0] not in stored]
+    return [name for name in stored if not is_beside(name, stored)]
+
+
+def is_beside(name: str, stored: Collection[str]) -> bool:
+    """Whether a study of that name was run beside another of those that are stored."""
+    return BESIDE in name and name.partition(BESIDE)[0] in stored
 
 
 def find(storage: optuna.storages.BaseStorage, name: str) -> optuna.Study:
@@ -59,9 +64,22 @@ def find(storage: optuna.storages.BaseStorage, name: str) -> optuna.Study:
 
 
 def create(
-    storage: optuna.storages.BaseStorage, prefix: str, direction: Direction, stamp: Stamp, exact: bool = False
+    storage: optuna.storages.BaseStorage,
+    prefix: str,
+    direction: Direction,
+    stamp: Stamp,
+    exact: bool = False,
+    *,
+    space: Space | None = None,
+    starting: Sequence[OptimizerConfig] = (),
 ) -> optuna.Study:
     """A new study with a name that begins with the prefix, or is it when `exact`.
+
+    Parameters
+    ----------
+    space, starting
+        The configs to be tried first, as points of the space. A study has them before it has its stamp: one that is
+        stamped is whole.
 
     Raises
     ------
@@ -71,23 +89,46 @@ def create(
     name = prefix if exact else records.unique_name(prefix)
     try:
         study = optuna.create_study(storage=storage, study_name=name, direction=direction)
-        records.write_stamp(study, stamp)
+        records.set_note(study, "maker", leases.worker())
+        if space is not None:
+            enqueue(study, space, starting)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             study.set_metric_names([stamp.objective])
+        records.write_stamp(study, stamp)
     except optuna.exceptions.StorageInternalError as error:
         raise StorageError(f"the study cannot be written: {error.__cause__ or error}") from error
     return study
 
 
-def resume(
-    storage: optuna.storages.BaseStorage, name: str, direction: Direction, stamp: Stamp, space: Space
-) -> optuna.Study:
+def whole(study: optuna.Study) -> optuna.Study | None:
+    """The study, once whoever makes it has made it; None for one whose maker died: that one is removed."""
+    seen: object = study  # no maker yet
+    while True:
+        try:
+            if records.is_stamped(study):
+                return study
+            trials, maker = study.get_trials(deepcopy=False), records.get_note(study, "maker")
+            attrs = study.user_attrs
+        except KeyError:  # somebody else has removed it
+            return None
+        ours = all(trial.state == optuna.trial.TrialState.WAITING and "config" in trial.user_attrs for trial in trials)
+        if not ours or any(not name.startswith(records.PREFIX) for name in attrs):
+            return study  # somebody else's, with something in it
+        if maker != seen:
+            seen, deadline = maker, time.monotonic() + _MADE_WITHIN
+        if time.monotonic() > deadline or leases.is_gone(str(maker)):
+            with contextlib.suppress(KeyError):
+                study._storage.delete_study(study._study_id)
+            return None
+        time.sleep(_POLL)
+
+
+def resume(storage: optuna.storages.BaseStorage, name: str, direction: Direction, stamp: Stamp) -> optuna.Study:
     """A stored study, after a check that it is the one asked for.
 
-    Trials that a killed process left running are told to have failed: nobody will finish them. Starting configs that
-    were cut off are lined up again, and what was concluded from the trials so far is taken back. Another sampler,
-    pruner or number of lanes is welcome, and noted.
+    Trials of processes that died are told to have failed, what was cut off is tried again (`recovery`), and what was
+    concluded from the trials so far is taken back. Another sampler, pruner or number of lanes is welcome, and noted.
 
     Raises
     ------
@@ -95,6 +136,29 @@ def resume(
         When there is none, or its task, optimizer, space, seed or direction is another.
     """
     study = find(storage, name)
+    if stamp != check(study, direction, stamp):
+        records.write_stamp(study, stamp)
+    take_back(study)
+    records.set_note(study, "stop", None)
+    recovery.recover(study, stopped=True, unleased=True)
+    return study
+
+
+def take_back(study: optuna.Study) -> None:
+    """Forget what was concluded from the trials so far: there will be more."""
+    for note in ("winner", "comparison", "warnings"):
+        if records.get_note(study, note) is not None:
+            records.set_note(study, note, None)
+
+
+def check(study: optuna.Study, direction: Direction, stamp: Stamp) -> Stamp:
+    """The stamp of a stored study, after a check that it is the one that another stamp says.
+
+    Raises
+    ------
+    StudyError
+        When its task, optimizer, space, seed or direction is another.
+    """
     stored = records.read_stamp(study)
     if study.direction.name.lower() != direction:
         _refuse(study, "direction", study.direction.name.lower(), direction)
@@ -112,34 +176,13 @@ def resume(
         wanted = getattr(stamp, field)
         if wanted != getattr(stored, field):
             _refuse(study, field, getattr(stored, field), wanted)
-    for trial in study.get_trials(deepcopy=False, states=(_State.RUNNING,)):
-        study.tell(trial.number, state=_State.FAIL)
-    if stamp != stored:
-        records.write_stamp(study, stamp)
-    for note in ("winner", "comparison", "warnings"):
-        if records.get_note(study, note) is not None:
-            records.set_note(study, note, None)
-    enqueue(study, space, _cut_off(study))
-    return study
+    return stored
 
 
 def starting(study: optuna.Study) -> list[OptimizerConfig]:
     """The configs that were lined up to be tried first."""
-    return [records.config_of(trial) for trial in _lined_up(study)]
-
-
-def _lined_up(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
     trials = study.get_trials(deepcopy=False)
-    return [trial for trial in trials if "fixed_params" in trial.system_attrs and "config" in trial.user_attrs]
-
-
-def _cut_off(study: optuna.Study) -> list[OptimizerConfig]:
-    """Starting configs whose trials failed and were not tried again."""
-    lost, kept = (
-        [records.config_of(trial) for trial in _lined_up(study) if (trial.state == _State.FAIL) is failed]
-        for failed in (True, False)
-    )
-    return [config for number, config in enumerate(lost) if config not in kept and config not in lost[:number]]
+    return [records.config_of(trial) for trial in trials if records.is_lined_up(trial) and "config" in trial.user_attrs]
 
 
 def _refuse(study: optuna.Study, field: str, stored: object, wanted: object) -> None:

@@ -445,3 +445,39 @@ def test_every_kind_of_parameter_is_read_as_it_is_stored(local):
             local.tell(trial, 1.0)
     assert repr([t.params for t in local.get_trials()]) == repr([t.params for t in seen_by_others(local)])
     assert local.get_trials() == seen_by_others(local)
+
+
+# ------------------------------------------------------------------------------------------------------- a power cut
+
+
+def test_what_has_ended_waits_for_the_disk_and_nothing_else_does(local):
+    engine, synced = local._storage._backend.engine, []
+
+    def committed(connection):
+        synced.append(connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2)  # FULL
+
+    with reserving(local, 2):
+        trials = [local.ask() for _ in range(2)]
+    sqlalchemy.event.listen(engine, "commit", committed)
+    for trial in trials:
+        trial.report(0.5, 1)
+    flush(local._storage)
+    assert synced and not any(synced)
+    synced.clear()
+    with together(local):
+        for trial in trials:
+            local.tell(trial, 1.0)
+    assert any(synced)
+    synced.clear()
+    local.ask()
+    assert synced and not any(synced)
+
+
+def test_a_file_that_cannot_be_in_wal_waits_for_the_disk_always(local, monkeypatch):
+    engine, seen = local._storage._backend.engine, []
+    engine.dispose()
+    sqlalchemy.event.listen(engine, "checkout", lambda connection, record, proxy: record.info.pop("wal", None))
+    sqlalchemy.event.listen(engine, "before_cursor_execute", lambda *args: seen.append(args[2]))
+    local.tell(local.ask(), 1.0)
+    assert any("BEGIN IMMEDIATE" in statement for statement in seen)
+    assert not any("PRAGMA synchronous" in statement for statement in seen)

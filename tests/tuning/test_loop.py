@@ -1,4 +1,3 @@
-import itertools
 import math
 import random
 import time
@@ -121,6 +120,29 @@ def test_penalty_is_mirrored_when_maximising():
     assert wild and max(wild) <= min(3.0, *(t.intermediate_values[1] for t in stored.get_trials()[:4]))
 
 
+@pytest.mark.parametrize("pruner", [None, Asha(3, "minimize")], ids=["all", "asha"])
+def test_fewer_trials_diverge_as_a_study_learns(pruner):
+    """More than half of the space diverges; what is told of that makes a sampler stay away, and settle elsewhere."""
+    wide = space(ADAM, {"learning_rate": (1e-5, 1e3)}, 1)
+
+    def diverged(sampler):
+        """Diverged trials of the first half and of the last, over the same seeds."""
+        first, last = 0, 0
+        for seed in range(6):
+            options = {"epochs": 3, "searched": wide, "sampler": sampler, "pruner": pruner, "seed": seed}
+            stored, events = run(engine=FakeEngine(4, diverges_above=3e-2), budget=Budget(trials=48), **options)
+            list(events)
+            lost = [records.diverged(trial) for trial in stored.get_trials()]
+            first, last = first + sum(lost[:24]), last + sum(lost[24:])
+            if sampler == "tpe":
+                assert records.ranked(stored)[0].params["learning_rate"] == pytest.approx(0.01, rel=0.3)
+        return first, last
+
+    first, last = diverged("tpe")
+    assert last < 0.8 * first
+    assert last < 0.7 * diverged("random")[1]
+
+
 def test_study_where_everything_diverges_comes_to_its_end():
     stored, events = run(engine=FakeEngine(4, diverges_above=0.0), budget=Budget(trials=8))
     list(events)
@@ -137,9 +159,9 @@ def test_budget_of_epochs_is_spent_and_not_exceeded_by_more_than_a_trial():
 
 
 def test_timeout_keeps_what_is_finished_and_fails_the_rest(monkeypatch):
-    now = itertools.count()
-    monkeypatch.setattr("adamtune.tuning.loop.time.monotonic", lambda: next(now))
-    stored, events = run(engine=FakeEngine(4), budget=Budget(trials=100, seconds=4), epochs=3)
+    engine = FakeEngine(4)
+    monkeypatch.setattr("adamtune.tuning.loop.time.monotonic", lambda: engine.clock)  # a tick takes a second
+    stored, events = run(engine=engine, budget=Budget(trials=100, seconds=4), epochs=3)
     list(events)
     assert states(stored).count(COMPLETE) == 4
     failed = stored.get_trials(states=(FAIL,))
@@ -156,7 +178,9 @@ def test_interruption_keeps_everything_and_leaves_nothing_running(error):
     with pytest.raises(error):
         list(events)
     assert states(stored) == [COMPLETE] * 4 + [FAIL] * 4
-    assert {t.user_attrs["stopped"] for t in stored.get_trials(states=(FAIL,))} == {"interrupted"}
+    assert {t.user_attrs["stopped"] for t in stored.get_trials(states=(FAIL,))} == {
+        "lost" if error is RuntimeError else "interrupted"
+    }
     # The reports of the ticks before are kept.
     assert all(list(t.intermediate_values) == [1] for t in stored.get_trials(states=(FAIL,)))
 

@@ -54,6 +54,12 @@ def test_objects_are_used_as_they_are():
     assert (policies.name_of(sampler), policies.name_of(pruner)) == ("CmaEsSampler", "ThresholdPruner")
 
 
+def test_a_sampler_that_unpickles_is_kept_from_databases():
+    policies.check_stored(optuna.samplers.RandomSampler())
+    with pytest.raises(SettingError, match="nothing in a database is run"):
+        policies.check_stored(optuna.samplers.CmaEsSampler())
+
+
 def test_pruners_by_name():
     asha = policies.pruner_for("asha", 9, "maximize", passes=3)
     assert isinstance(asha, Asha) and asha.rungs == [1, 3, 9]

@@ -23,6 +23,15 @@ def test_stamp_comes_back():
     assert records.read_stamp(study) == STAMP
 
 
+@pytest.mark.parametrize(("field", "value"), [("task", None), ("passes", "3"), ("epochs", [1]), ("device", 1.5)])
+def test_a_damaged_stamp_is_refused(field, value):
+    study = optuna.create_study()
+    records.write_stamp(study, STAMP)
+    study.set_user_attr(f"adamtune:{field}", value)
+    with pytest.raises(StudyError, match=f"damaged: expected {field} as"):
+        records.read_stamp(study)
+
+
 def test_stamp_from_before_there_were_passes_has_one():
     study = optuna.create_study()
     for name, value in vars(STAMP).items():

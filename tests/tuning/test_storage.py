@@ -1,4 +1,5 @@
 import contextlib
+import datetime
 import logging
 import math
 import os
@@ -10,7 +11,6 @@ import subprocess
 import sys
 import threading
 import traceback
-import uuid
 
 import hypothesis
 import numpy as np
@@ -20,18 +20,19 @@ import sqlalchemy
 from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
-from optuna.storages import InMemoryStorage, _CachedStorage
+from optuna.storages import InMemoryStorage
 from optuna.storages._rdb import models
 from optuna.study import StudyDirection
 from optuna.testing.pytest_storages import StorageTestCase
 from optuna.trial import TrialState
 
 from adamtune.errors import StorageError
+from adamtune.tuning import bulk
 from adamtune.tuning import storage as storages
-from adamtune.tuning.buffer import BufferedRDBStorage
+from adamtune.tuning.buffer import BufferedRDBStorage, Cache
 from adamtune.tuning.storage import close, existing, flush, open_storage, redact, resolve_url
+from tests.servers import SERVERS, on_server
 
-SERVERS = {"postgresql": "ADAMTUNE_TEST_POSTGRES", "mysql": "ADAMTUNE_TEST_MYSQL"}
 SECRET = "s3cret"
 
 
@@ -46,17 +47,8 @@ def conformance_url(request, tmp_path_factory):
         close(open_storage(url))
         yield url
         return
-    variable = SERVERS[request.param]
-    if variable not in os.environ:
-        pytest.skip(f"{variable} is not set: it names the {request.param} server to test against")
-    server = sqlalchemy.make_url(os.environ[variable])
-    url = server.set(database=f"adamtune_test_{uuid.uuid4().hex}")
-    admin = sqlalchemy.create_engine(server, isolation_level="AUTOCOMMIT", poolclass=sqlalchemy.NullPool)
-    with admin.connect() as connection:
-        connection.execute(sqlalchemy.text(f"CREATE DATABASE {url.database}"))
-    try:
-        text = url.render_as_string(hide_password=False)
-        backend = open_storage(text)._backend
+    with on_server(request.param) as url:
+        backend = open_storage(url)._backend
         if request.param == "mysql":
             # Optuna's columns hold whole seconds there, and four tests of the kit compare microseconds. Plain
             # RDBStorage fails them too.
@@ -64,24 +56,22 @@ def conformance_url(request, tmp_path_factory):
                 for column in ("datetime_start", "datetime_complete"):
                     connection.execute(sqlalchemy.text(f"ALTER TABLE trials MODIFY {column} DATETIME(6)"))
         close(backend)
-        yield text
-    finally:
-        force = " WITH (FORCE)" if request.param == "postgresql" else ""
-        with admin.connect() as connection:
-            connection.execute(sqlalchemy.text(f"DROP DATABASE {url.database}{force}"))
+        yield url
 
 
 class TestConformance(StorageTestCase):
     """All that Optuna asks of a storage."""
 
     @pytest.fixture(params=["bare", "cached"])
-    def storage(self, request, conformance_url):
+    def storage(self, request, conformance_url, monkeypatch):
+        # Columns that hold microseconds on MySQL too, see above, are given them.
+        monkeypatch.setattr(bulk, "now", lambda engine: datetime.datetime.now(datetime.UTC).replace(tzinfo=None))
         backend = BufferedRDBStorage(conformance_url, skip_table_creation=True, skip_compatibility_check=True)
         with backend.engine.begin() as connection:
             for table in reversed(models.BaseModel.metadata.sorted_tables):
                 if table is not models.VersionInfoModel.__table__:
                     connection.execute(table.delete())
-        yield backend if request.param == "bare" else _CachedStorage(backend)
+        yield backend if request.param == "bare" else Cache(backend)
         close(backend)
 
 
@@ -187,7 +177,7 @@ OPERATIONS = st.lists(
 )
 
 
-@pytest.mark.parametrize("wrap", [lambda backend: backend, _CachedStorage], ids=["bare", "cached"])
+@pytest.mark.parametrize("wrap", [lambda backend: backend, Cache], ids=["bare", "cached"])
 def test_whatever_is_done_it_says_what_the_storage_in_memory_says(wrap, tmp_path):
     url = f"sqlite:///{tmp_path / 'test.db'}"
     close(open_storage(url))
@@ -320,9 +310,9 @@ def test_a_tick_of_64_lanes_is_one_transaction_of_few_statements(url):
         trial.set_user_attr("lane", lane)
     assert events == []
     flush(storage)
-    assert events == ["BEGIN", "SELECT", "INSERT", "INSERT", "COMMIT"]
+    assert events == ["PRAGMA", "BEGIN", "SELECT", "INSERT", "INSERT", "COMMIT"]
     flush(storage)
-    assert len(events) == 5
+    assert len(events) == 6
     assert [t.user_attrs["lane"] / 64 for t in study.trials] == [t.intermediate_values[0] for t in study.trials]
 
 
