@@ -1,4 +1,6 @@
+import base64
 import io
+import json
 import logging
 import math
 import pickle
@@ -12,14 +14,15 @@ import pytest
 from adamtune import optimizers, plots
 from adamtune.config import OptimizerConfig
 from adamtune.errors import SettingError, StudyError
-from adamtune.plots import _importance
+from adamtune.plots import _importance, _time_to_target, compact
 from adamtune.plots.drawing import edge
+from adamtune.plots.reading import read
 from adamtune.tuning import curves, records
 from adamtune.tuning.curves import Curve
 from adamtune.tuning.space import space
 from adamtune.tuning.storage import close, open_storage
 
-KINDS = ["history", "contour", "importance", "curves"]
+KINDS = ["history", "contour", "importance", "curves", "time_to_target"]
 BOTH = pytest.mark.parametrize("backend", ["plotly", "matplotlib"])
 TWO = {"learning_rate": (1e-4, 1e-1), "beta_1": (0.5, 0.99)}
 STATES = {"finished": "COMPLETE", "diverged": "COMPLETE", "pruned": "PRUNED"}
@@ -148,7 +151,8 @@ def hover(figure, beginning):
 @pytest.mark.parametrize("kind", KINDS)
 def test_both_backends_show_the_same_numbers_under_the_same_names(study, kind):
     screen, paper = plots.draw(study, kind), plots.draw(study, kind, backend="matplotlib")
-    ours = {label: at for label, at in marks(screen).items() if label != "their middle half, of those still training"}
+    bands = {trace.name for trace in screen.data if trace.type == "scatter" and trace.fill}
+    ours = {label: at for label, at in marks(screen).items() if label not in bands}
     theirs = marks(paper)
     assert ours.keys() == theirs.keys()
     assert ours
@@ -186,8 +190,9 @@ def test_matplotlibs_figure_is_drawn_and_no_list_of_open_figures_holds_it(study,
     assert matplotlib.pyplot.get_fignums() == before
 
 
-def test_an_unknown_kind_names_the_four(study):
-    with pytest.raises(SettingError, match=r"'contuor' is unknown\. Did you mean 'contour'\?.*'history', .*'curves'"):
+def test_an_unknown_kind_names_those_there_are(study):
+    known = ", ".join(map(repr, KINDS))
+    with pytest.raises(SettingError, match=rf"'contuor' is unknown\. Did you mean 'contour'\?.*: {known}"):
         plots.draw(study, "contuor")
 
 
@@ -243,7 +248,7 @@ def test_figures_of_a_stored_study_load_no_keras_and_no_library_before_one_is_dr
         "import sys, optuna; from adamtune import plots\n"
         "assert not {'plotly', 'matplotlib'} & set(sys.modules)\n"
         f"study = optuna.load_study(study_name='demo/1', storage={url!r})\n"
-        "for kind in ('history', 'contour', 'curves'): plots.draw(study, kind)\n"
+        "for kind in ('history', 'contour', 'curves', 'time_to_target'): plots.draw(study, kind)\n"
         "assert not {'keras', 'tensorflow', 'jax'} & set(sys.modules)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -333,7 +338,7 @@ def test_a_study_in_which_all_diverged_has_a_history_that_says_so(backend):
 
 
 @BOTH
-@pytest.mark.parametrize("kind", ["history", "contour", "curves"])
+@pytest.mark.parametrize("kind", ["history", "contour", "curves", "time_to_target"])
 def test_a_single_trial_is_a_figure(kind, backend):
     made = Made().add(0.5, curve=[1.0, 0.7, 0.6, 0.5], learning_rate=0.02)
     assert marks(plots.draw(made.study, kind, backend=backend))
@@ -680,6 +685,170 @@ def test_a_thousand_trials_make_no_heavy_figure(kind):
     figure = plots.draw(made.study, kind)
     assert sum(trace.showlegend is not False for trace in figure.data) <= 12
     assert len(figure.to_json()) < 1_000_000
+
+
+# -------------------------------------------------------------------------------------------------- time to target
+
+
+def five():
+    """The default reaches its own end at epoch 4 and trial 1 that value at epoch 2; the others never do."""
+    made = Made().add(0.9, curve=[2.0, 1.5, 1.0, 0.9])
+    made.add(0.5, curve=[1.0, 0.8, 0.6, 0.5], learning_rate=0.01)
+    made.add(5.0, "pruned", epochs=1, curve=[5.0], learning_rate=0.02)
+    made.add(99.0, "diverged", epochs=1, curve=[float("nan")], learning_rate=0.1)
+    return made.add(3.0, curve=[3.0, 3.0, 3.0, 3.0], learning_rate=0.0001).study
+
+
+@BOTH
+def test_the_share_that_has_reached_the_target_rises_by_epoch(backend):
+    figure = plots.time_to_target(five(), backend=backend)
+    assert "How soon 2 of 5 trials reached val_loss 0.9" in title(figure)
+    np.testing.assert_allclose(of(figure, "5 trials"), [[0, 0], [2, 20], [4, 40], [4.12, 40]])
+    np.testing.assert_allclose(of(figure, "best: trial 1: epoch 2"), [[2, 20]])
+    np.testing.assert_allclose(of(figure, "default Adam, trial 0: epoch 4"), [[4, 40]])
+
+
+def test_had_the_pruned_gone_on_like_the_others_more_would_have_reached_it():
+    """The pruned one is in the denominator up to epoch 1, the others to the end: 1/4, then 1/3 of the remaining 3/4."""
+    low, high = [trace for trace in plots.time_to_target(five()).data if trace.legendgroup]
+    assert high.name == "had the 1 pruned before gone on like the rest"
+    np.testing.assert_allclose(low.x, [0, 2, 2, 4, 4, 4.12, 4.12])
+    np.testing.assert_allclose(low.y, [0, 0, 20, 20, 40, 40, 40])
+    np.testing.assert_allclose(high.y, [0, 0, 25, 25, 50, 50, 50])
+    (area,) = plots.time_to_target(five(), backend="matplotlib").axes[0].collections[:1]
+    ends = area.get_paths()[0].vertices
+    assert {tuple(end) for end in np.column_stack([high.x, high.y])} <= {tuple(np.round(end, 9)) for end in ends}
+
+
+def test_where_nobody_was_pruned_before_there_is_no_band():
+    made = Made().add(0.9, curve=[2.0, 1.5, 1.0, 0.9])
+    made.add(0.8, "pruned", epochs=2, curve=[0.7, 0.8], learning_rate=0.01)  # it was there before
+    figure = plots.time_to_target(made.study)
+    np.testing.assert_allclose(of(figure, "2 trials"), [[0, 0], [1, 50], [4, 100], [4.12, 100]])
+    assert not [trace for trace in figure.data if trace.fill]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_estimate_is_that_of_redistribution_to_the_right(seed):
+    """Efron 1967: whoever is cut off hands its weight on, in equal parts, to those that are known for longer."""
+    chance = np.random.default_rng(seed)
+    n = int(chance.integers(2, 30))
+    when = chance.integers(1, 12, n).astype(float)
+    when[chance.random(n) < 0.3] = np.inf
+    known = np.where(chance.random(n) < 0.5, chance.integers(1, 12, n), np.inf)
+    when = np.where(when <= known, when, np.inf)
+    weights = np.full(n, 1 / n)
+    for at in np.lexsort([np.isfinite(when), -np.minimum(when, known)])[::-1]:
+        later = np.minimum(when, known) > known[at]
+        if not np.isfinite(when[at]) and np.isfinite(known[at]) and later.any():
+            weights[later] += weights[at] / later.sum()
+            weights[at] = 0
+    x = np.arange(13.0)
+    expected = [weights[when <= epoch].sum() for epoch in x]
+    np.testing.assert_allclose(_time_to_target._kaplan_meier(when, known, x), expected, atol=1e-12)
+
+
+def test_a_target_of_ones_own_is_taken_in_the_direction_of_the_study():
+    made = Made(direction="maximize", objective="val_accuracy")
+    for end in (0.7, 0.9):
+        made.add(end, curve=Curve([1, 1], [1, 1], [0.5, end]), learning_rate=end / 100)
+    figure = plots.time_to_target(made.study, 0.8)
+    assert "1 of 2 trials reached val_accuracy 0.8" in title(figure)
+    assert "the target is as asked for" in title(figure)
+    np.testing.assert_allclose(of(figure, "2 trials"), [[0, 0], [2, 50], [2.06, 50]])
+
+
+def test_a_target_that_nobody_reached_is_a_line_at_zero_and_says_so():
+    figure = plots.time_to_target(five(), 0.01)
+    assert "How soon 0 of 5 trials" in title(figure)
+    np.testing.assert_allclose(of(figure, "5 trials"), [[0, 0], [4.12, 0]])
+    np.testing.assert_allclose(of(figure, "best: trial 1: not by epoch 4"), [[4, 0]])
+
+
+def test_where_the_default_did_not_finish_half_of_the_finished_set_the_target():
+    made = Made().add(3.0, "pruned", epochs=1, curve=[3.0])
+    for end in (0.1, 0.2, 0.4, 0.5):
+        made.add(end, curve=[1.0, 0.9, 0.8, end], learning_rate=end / 10)
+    figure = plots.time_to_target(made.study)
+    assert "2 of 5 trials reached val_loss 0.3<br>" in title(figure)
+    assert "what half of the finished trials came to" in title(figure)
+    np.testing.assert_allclose(of(figure, "default Adam, trial 0: not by epoch 1"), [[1, 0]])
+
+
+def test_with_patience_the_target_is_the_best_epoch_of_the_default():
+    made = Made(patience=2).add(0.5, curve=[1.0, 0.5, 0.8, 0.9], attrs={"best_epoch": 2})
+    figure = plots.time_to_target(made.study)
+    assert "val_loss 0.5" in title(figure)
+    np.testing.assert_allclose(of(figure, "1 trials"), [[0, 0], [2, 100], [4.12, 100]])
+
+
+def test_without_a_finished_trial_a_target_has_to_be_named():
+    made = Made().add(3.0, "pruned", epochs=1, curve=[3.0])
+    with pytest.raises(StudyError, match=r"no trial of study demo/1 has trained to its end.*target=\.\.\."):
+        plots.time_to_target(made.study)
+    assert marks(plots.time_to_target(made.study, 2.0))
+
+
+@pytest.mark.parametrize("target", [float("nan"), "0.5", True])
+def test_a_target_that_is_no_number_is_refused(study, target):
+    with pytest.raises(SettingError, match="expected a finite number, a value of val_loss"):
+        plots.time_to_target(study, target)
+
+
+def test_without_curves_there_is_no_time_to_a_target():
+    with pytest.raises(StudyError, match="study demo/1 has no learning curves"):
+        plots.time_to_target(Made().add(0.5).study)
+
+
+# ---------------------------------------------------------------------------------------------------------- compact
+
+
+@pytest.mark.usefixtures("small_forest")
+@pytest.mark.parametrize("kind", compact.KINDS)
+def test_a_text_is_the_figure_with_smaller_letters(study, kind):
+    import plotly.graph_objects as go
+
+    from adamtune.plots import with_plotly
+
+    drawn = compact._MADE[kind](study, read(study))
+    small, usual = go.Figure(json.loads(with_plotly.text(drawn))), with_plotly.figure(drawn)
+    assert small.layout.title.text == usual.layout.title.text
+    assert small.layout.template == usual.layout.template
+    for ours, theirs in zip(small.data, usual.data, strict=True):
+        assert (ours.type, ours.name) == (theirs.type, theirs.name)
+        for axis in ("x", "y", "z")[: 3 if ours.type == "contour" else 2]:
+            here, there = (unpacked(each[axis]) for each in (ours, theirs))
+            if there.dtype.kind == "f":
+                np.testing.assert_allclose(here, there, rtol=1e-6, atol=1e-6)
+            else:
+                assert list(here) == list(there)
+
+
+def unpacked(column):
+    """The numbers that Plotly keeps as it was given them."""
+    if not isinstance(column, dict):
+        return np.asarray(column)
+    found = np.frombuffer(base64.b64decode(column["bdata"]), column["dtype"])
+    return found.reshape([int(size) for size in column["shape"].split(",")]) if "shape" in column else found
+
+
+def test_a_text_that_is_too_long_leaves_out_words_first_and_then_trials():
+    made = Made()
+    for number in range(600):
+        made.add(0.5 + number / 1000, learning_rate=10 ** (-4 + number / 300), curve=[1.0, 0.8, 0.7, 0.5])
+    seen, kept = read(made.study), {}
+    for most in (10**9, 80_000, 35_000, 0):
+        drawn = json.loads(compact.text(made.study, seen, "history", most))
+        (found,) = [trace for trace in drawn["data"] if "finished" in trace["name"]]
+        kept[most] = found["name"], found.get("hovertext", [""])[0].count("<br>")
+    assert list(kept.values()) == [("finished", 2), ("finished", 1), ("finished", 0), ("200 of 600 finished", 0)]
+
+
+def test_a_text_keeps_the_ends_of_each_line():
+    x = np.array([*range(1, 1001), np.nan] * 3, float)
+    kept = x[compact._places(x)]
+    assert len(kept) == 3 * compact._EPOCHS
+    assert (kept[0], np.isnan(kept).sum()) == (1, 3)
 
 
 # ----------------------------------------------------------------------------------------------------- of the tuner

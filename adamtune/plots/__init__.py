@@ -1,4 +1,4 @@
-"""What a study found, as figures: its history, a contour of two hypers, what mattered, and the learning curves.
+"""What a study found, as figures: its history, a contour of two hypers, what mattered, the curves, and how soon.
 
 Each function takes an `optuna.Study` that adamtune made, finished or not, and gives a figure of Plotly for screens or
 of matplotlib for paper; both show the same numbers. Keras is not needed:
@@ -14,15 +14,16 @@ have to be compared, places in the ranking are, see `Seen.places`.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import optuna
 
 from adamtune.errors import SettingError, did_you_mean
-from adamtune.plots import _contour, _curves, _history, _importance, drawing
+from adamtune.plots import _compare, _contour, _curves, _history, _importance, _time_to_target, drawing
 from adamtune.plots.reading import read
 
-__all__ = ["contour", "curves", "draw", "history", "importance"]
+__all__ = ["compare", "contour", "curves", "draw", "history", "importance", "time_to_target"]
 
 
 def history(study: optuna.Study, *, backend: str = "plotly") -> Any:
@@ -135,7 +136,66 @@ def curves(study: optuna.Study, *, backend: str = "plotly") -> Any:
     return drawing.draw(_curves.make(study, read(study)), backend)
 
 
-_KINDS = {"history": history, "contour": contour, "importance": importance, "curves": curves}
+def time_to_target(study: optuna.Study, target: float | None = None, *, backend: str = "plotly") -> Any:
+    """The share of trials that have become as good as a target, by epoch; the winner, the best and the default marked.
+
+    A pruned trial might have reached the target later. The line counts it as one that never does, which is too few.
+    The band above goes up to the estimate of Kaplan & Meier (1958, "Nonparametric Estimation from Incomplete
+    Observations", JASA 53), as if those had gone on like the rest, which is too many: the truth lies in between.
+    Trials that trained to their end, and those that diverged, never reach it.
+
+    Parameters
+    ----------
+    study : optuna.Study
+    target : float, optional
+        A value of the objective. Default: what the default Adam came to, where it trained to its end; else the median
+        of the finished trials.
+    backend : {"plotly", "matplotlib"}
+
+    Returns
+    -------
+    plotly.graph_objects.Figure or matplotlib.figure.Figure
+        Percent from epoch 0 to the end of the longest training. Who never reached the target is marked where its
+        training ended.
+
+    Raises
+    ------
+    SettingError
+        When the target is no finite number.
+    StudyError
+        When no trial has ended, no curves are stored, or no target is given and no trial has trained to its end.
+    """
+    return drawing.draw(_time_to_target.make(study, read(study), target), backend)
+
+
+def compare(studies: Sequence[optuna.Study], *, backend: str = "plotly") -> Any:
+    """The best so far of several studies, over the epochs that all their trials have trained.
+
+    Parameters
+    ----------
+    studies : sequence of optuna.Study
+        At most six, judged by the same objective.
+    backend : {"plotly", "matplotlib"}
+
+    Returns
+    -------
+    plotly.graph_objects.Figure or matplotlib.figure.Figure
+
+    Raises
+    ------
+    StudyError
+        When they are judged by different objectives, or no trial of one has ended.
+    """
+    return drawing.draw(_compare.make([read(study) for study in studies]), backend)
+
+
+_KINDS: dict[str, Callable[..., Any]] = {
+    "history": history,
+    "contour": contour,
+    "importance": importance,
+    "curves": curves,
+    "time_to_target": time_to_target,
+}
 
 
 def draw(study: optuna.Study, kind: str = "history", *, backend: str = "plotly") -> Any:
@@ -144,7 +204,7 @@ def draw(study: optuna.Study, kind: str = "history", *, backend: str = "plotly")
     Parameters
     ----------
     study : optuna.Study
-    kind : {"history", "contour", "importance", "curves"}
+    kind : {"history", "contour", "importance", "curves", "time_to_target"}
     backend : {"plotly", "matplotlib"}
 
     Raises

@@ -22,8 +22,8 @@ _FEWEST_FOR_SURFACE = 5
 _MEMORIES = ("beta_1", "momentum")
 
 
-def make(seen: Seen, x: str | None, y: str | None, optimizer: str | None) -> Drawing:
-    """The trials of an optimizer over two of its hypers."""
+def make(seen: Seen, x: str | None, y: str | None, optimizer: str | None, cells: int = _CELLS) -> Drawing:
+    """The trials of an optimizer over two of its hypers; a surface of so many cells in each direction."""
     optimizer, trials, part = seen.of(optimizer)
     free = [each for each in part.free.values() if not isinstance(each.distribution, CategoricalDistribution)]
     order = [hyper.name for hyper in optimizers.get(optimizer).searchable]
@@ -46,7 +46,7 @@ def make(seen: Seen, x: str | None, y: str | None, optimizer: str | None) -> Dra
     axes = [_axis(parameter, column) for parameter, column in zip((across, up), columns, strict=True)]
     marks: list[Mark] = []
     if len(trials) >= _FEWEST_FOR_SURFACE:
-        marks.append(_surface(columns, axes, seen.places(trials)))
+        marks.append(_surface(columns, axes, seen.places(trials), cells))
     for group in groups(seen, trials):
         own = [place[each.number] for each in group.trials]
         marks.append(group.points(seen, columns[0][own], columns[1][own]))
@@ -97,18 +97,18 @@ def _axis(parameter: Parameter, column: Numbers) -> Axis:
     return Axis(f"{name} (log scale)" if log else name, log, (low, high))
 
 
-def _surface(columns: Sequence[Numbers], axes: Sequence[Axis], places: Numbers) -> Surface:
+def _surface(columns: Sequence[Numbers], axes: Sequence[Axis], places: Numbers, cells: int) -> Surface:
     """The kernel-weighted mean of the places; NaN where less is known than from a single trial two widths off."""
     width = len(places) ** (-1 / 6) / np.sqrt(12)  # Scott's, for points spread evenly over a unit square
-    cells = np.linspace(0, 1, _CELLS)
+    steps = np.linspace(0, 1, cells)
     grids, kernels = [], []
     for column, axis in zip(columns, axes, strict=True):
         assert axis.shown is not None
         low, high = np.log10(axis.shown) if axis.log else axis.shown
-        grid = low + cells * (high - low)
+        grid = low + steps * (high - low)
         grids.append(10**grid if axis.log else grid)
         at = ((np.log10(column) if axis.log else column) - low) / (high - low)
-        kernels.append(np.exp(-((cells[:, None] - at) ** 2) / (2 * width**2)))  # (cells, trials)
+        kernels.append(np.exp(-((steps[:, None] - at) ** 2) / (2 * width**2)))  # (cells, trials)
     across, up = kernels
     known = up @ across.T
     with np.errstate(invalid="ignore", divide="ignore"):

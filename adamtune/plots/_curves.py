@@ -9,7 +9,7 @@ import optuna
 
 from adamtune.errors import StudyError
 from adamtune.plots import drawing
-from adamtune.plots.drawing import Axis, Band, Drawing, Line, Mark, Numbers, Points, edge, is_wide, padded, within
+from adamtune.plots.drawing import Axis, Band, Drawing, Line, Mark, Numbers, Points, edge, few, is_wide, padded, within
 from adamtune.plots.reading import Ended, Seen, groups
 from adamtune.summary import number
 from adamtune.tuning import curves
@@ -29,14 +29,9 @@ _LOOKS: tuple[tuple[str, drawing.Dash], ...] = (
 )
 
 
-def make(study: optuna.Study, seen: Seen) -> Drawing:
-    """The curves that are stored of a study."""
-    lines = _lines(study, seen)
-    if not lines:
-        raise StudyError(
-            f"{seen.name} has no learning curves: they are stored beside the trials while these train, and those of a "
-            "study in memory are gone with its process."
-        )
+def make(study: optuna.Study, seen: Seen, most_lines: int = _MOST_LINES) -> Drawing:
+    """The curves that are stored of a study; of the others at most so many themselves."""
+    lines = read(study, seen)
     drawn = [trial for trial in seen.trials if trial.number in lines]
     ranked = [trial for trial in dict.fromkeys([seen.best, *seen.ranked]) if trial in drawn]
     best = [trial for trial in ranked if trial][:_BEST]
@@ -46,7 +41,7 @@ def make(study: optuna.Study, seen: Seen) -> Drawing:
     values = values[np.isfinite(values)]
     log = is_wide(values, seen.sign)
     worst = edge(values, seen.sign, log)
-    marks = _rest(seen, rest, lines, worst)
+    marks = _rest(seen, rest, lines, worst, most_lines)
     marks += [mark for trial in defaults for mark in _default(seen, trial, lines[trial.number], worst)]
     looks = list(zip(best, _LOOKS, strict=False))
     for trial, look in reversed(looks):  # the best above all others
@@ -56,39 +51,50 @@ def make(study: optuna.Study, seen: Seen) -> Drawing:
     return Drawing(
         f"Learning curves of {len(lines)} trials",
         seen.name,
-        Axis(f"epoch{_which(seen)}", shown=padded(np.array([1.0, longest]), log=False), whole=True),
+        Axis(f"epoch{which(seen)}", shown=padded(np.array([1.0, longest]), log=False), whole=True),
         Axis(seen.axis, log, padded(ends, log)),
         marks,
     )
 
 
-def _lines(study: optuna.Study, seen: Seen) -> dict[int, Numbers]:
-    """The objective by epoch, by trial; NaN where it was no finite number."""
+def read(study: optuna.Study, seen: Seen) -> dict[int, Numbers]:
+    """The objective by epoch, by trial; NaN where it was no finite number.
+
+    Raises
+    ------
+    StudyError
+        When no curves are stored.
+    """
     found, of_number = {}, {trial.number: trial for trial in seen.trials}
     for at, curve in curves.read(study, [trial.number for trial in seen.trials]).items():
         column = curve.val_loss if seen.summary.objective == "val_loss" else curve.metric
         if column is not None:
             line = _of_one_pass(column.astype(float), seen.stamp, of_number[at])
             found[at] = np.where(np.isfinite(line), line, np.nan)
+    if not found:
+        raise StudyError(
+            f"{seen.name} has no learning curves: they are stored beside the trials while these train, and those of a "
+            "study in memory are gone with its process."
+        )
     return found
 
 
 def _of_one_pass(column: Numbers, stamp: Stamp, trial: Ended) -> Numbers:
-    """What `_which` says; of a trial that came to the end of no pass, what there is."""
+    """What `which` says; of a trial that came to the end of no pass, what there is."""
     if stamp.patience is not None:
         return column[: trial.trial.user_attrs.get("best_epoch", stamp.epochs) + stamp.patience][: stamp.epochs]
     whole = len(column) // stamp.epochs
     return column[: whole * stamp.epochs].reshape(whole, stamp.epochs).mean(axis=0) if whole else column
 
 
-def _which(seen: Seen) -> str:
+def which(seen: Seen) -> str:
     """Of which passes a curve is. With patience they differ in length, and a mean of them would jump."""
     if seen.stamp.passes == 1:
         return ""
     return " of the first pass" if seen.stamp.patience is not None else " (mean of the passes that were trained whole)"
 
 
-def _rest(seen: Seen, rest: Sequence[Ended], lines: Mapping[int, Numbers], worst: float) -> list[Mark]:
+def _rest(seen: Seen, rest: Sequence[Ended], lines: Mapping[int, Numbers], worst: float, most_lines: int) -> list[Mark]:
     """The others: some of them as thin lines, where they ended, their middle half and median."""
     if not rest:
         return []
@@ -96,10 +102,10 @@ def _rest(seen: Seen, rest: Sequence[Ended], lines: Mapping[int, Numbers], worst
     table = np.full((len(rest), longest), np.nan)
     for row, trial in zip(table, rest, strict=True):
         row[: len(lines[trial.number])] = lines[trial.number]
-    epochs = _few(longest)
+    epochs = few(longest, _MOST_EPOCHS)
     table = table[:, epochs]
-    x = epochs + 1.0
-    some = table[np.unique(np.linspace(0, len(rest) - 1, _MOST_LINES).round().astype(int))]
+    x = (epochs + 1).astype(float)
+    some = table[few(len(rest), most_lines)]
     gap = np.full((len(some), 1), np.nan)  # between one line and the next
     label = f"{len(rest)} others" if len(some) == len(rest) else f"{len(some)} of {len(rest)} others"
     marks: list[Mark] = [
@@ -144,11 +150,6 @@ def _highlighted(seen: Seen, trial: Ended, line: Numbers, colour: str, dash: dra
     also = [seen.defaults[trial.number]] if trial.number in seen.defaults else []
     value = "diverged" if trial.how == "diverged" else number(trial.value)
     cut = " (pruned)" if trial.how == "pruned" else ""
-    epochs = _few(len(line))
+    epochs = few(len(line), _MOST_EPOCHS)
     label = f"{', '.join([named, *also])}: {value}{cut}"
-    return Line(label, epochs + 1.0, line[epochs], colour, dash, width, text=seen.text(trial))
-
-
-def _few(epochs: int) -> Numbers:
-    """Indices of at most `_MOST_EPOCHS` epochs, spread evenly, the last among them."""
-    return np.unique(np.linspace(0, epochs - 1, min(epochs, _MOST_EPOCHS)).round().astype(int))
+    return Line(label, (epochs + 1).astype(float), line[epochs], colour, dash, width, text=seen.text(trial))

@@ -7,7 +7,8 @@ colour alone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -145,6 +146,15 @@ def within(worst: float, values: Numbers, sign: float) -> Numbers:
     return np.minimum(values, worst) if sign > 0 else np.maximum(values, worst)
 
 
+def few(count: int, most: int) -> NDArray[np.int64]:
+    """Indices of at most `most` of so many, spread evenly, the first and the last among them.
+
+    >>> few(5, 3), few(3, 5)
+    (array([0, 2, 4]), array([0, 1, 2]))
+    """
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))
+
+
 def padded(ends: Numbers, log: bool) -> tuple[float, float]:
     """What to show of an axis: a little more than what there is."""
     low, high = (np.log10(ends) if log else ends).min(), (np.log10(ends) if log else ends).max()
@@ -164,7 +174,7 @@ def draw(drawing: Drawing, backend: str) -> Any:
     """
     if backend not in ("plotly", "matplotlib"):
         raise SettingError(f"backend={backend!r} is unknown: write 'plotly' or 'matplotlib'.")
-    try:
+    with _installed(backend):
         if backend == "plotly":
             from adamtune.plots import with_plotly
 
@@ -172,6 +182,40 @@ def draw(drawing: Drawing, backend: str) -> Any:
         from adamtune.plots import with_matplotlib
 
         return with_matplotlib.figure(drawing)
+
+
+def plotly_text(drawing: Drawing) -> str:
+    """The figure of Plotly as JSON of few characters.
+
+    Raises
+    ------
+    SettingError
+        When Plotly is not installed.
+    """
+    with _installed("plotly"):
+        from adamtune.plots import with_plotly
+
+        return with_plotly.text(drawing)
+
+
+def plotly_script() -> str:
+    """Plotly's JavaScript, 5 MB of it: what draws its figures in a browser.
+
+    Raises
+    ------
+    SettingError
+        When Plotly is not installed.
+    """
+    with _installed("plotly"):
+        from adamtune.plots import with_plotly
+
+        return with_plotly.script()
+
+
+@contextlib.contextmanager
+def _installed(backend: str) -> Iterator[None]:
+    try:
+        yield
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] != backend:
             raise

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import numpy as np
 import optuna
@@ -54,6 +54,11 @@ class Ended:
         """Name of its optimizer."""
         return self.config.optimizer if self.config else None
 
+    @cached_property
+    def shown(self) -> str:
+        """Its config as people read it; several figures show it, and of 1,000 trials it takes half a second."""
+        return repr(self.config)
+
 
 @dataclass(frozen=True)
 class Seen:
@@ -87,7 +92,7 @@ class Seen:
         found = records.rank([trial.trial for trial in self.trials], self.summary.direction)
         return [of_number[trial.number] for trial in found]
 
-    @property
+    @cached_property
     def best(self) -> Ended | None:
         """The trial that won, else the best so far."""
         won = self.summary.winner.trial if self.summary.winner else None
@@ -112,7 +117,7 @@ class Seen:
         """What there is to say about a trial."""
         value = "diverged" if trial.how == "diverged" else f"{self.objective} {summary.number(trial.value)}"
         lines = [f"trial {trial.number}, {trial.how}", f"{value} after {trial.epochs} epochs"]
-        lines += [repr(trial.config)] if trial.config else []
+        lines += [trial.shown] if trial.config else []
         return "\n".join(lines)
 
     def of(self, optimizer: str | None) -> tuple[str, list[Ended], Part]:
@@ -194,9 +199,26 @@ class Group:
 
     def points(self, seen: Seen, x: Numbers, y: Numbers) -> Points:
         """The trials at these places."""
-        return Points(
-            self.label, x, y, self.symbol, self.colour, [seen.text(trial) for trial in self.trials], self.size
-        )
+        return Points(self.label, x, y, self.symbol, self.colour, _Texts(seen, self.trials), self.size)
+
+
+class _Texts(Sequence[str]):
+    """What there is to say about trials, said when it is asked for: a figure of thousands shows few of them."""
+
+    def __init__(self, seen: Seen, trials: Sequence[Ended]) -> None:
+        self._seen, self._trials = seen, trials
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        if isinstance(index, slice):
+            return [self._seen.text(trial) for trial in self._trials[index]]
+        return self._seen.text(self._trials[index])
+
+    def __len__(self) -> int:
+        return len(self._trials)
 
 
 def groups(seen: Seen, trials: Sequence[Ended], *, marked: bool = True) -> list[Group]:
