@@ -9,14 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from adamtune import optimizers
 from adamtune.config import OptimizerConfig
-from adamtune.errors import SettingError
+from adamtune.errors import SettingError, whole
 from adamtune.optimizers import gradients, schedules
 from adamtune.optimizers._rule import Rule
-from adamtune.tuning import policies
+from adamtune.tuning import policies, storage
 from adamtune.tuning.space import Space, space
 
 
@@ -31,6 +29,8 @@ class Settings:
         Of all optimizers that are tuned.
     start_from : tuple of OptimizerConfig
         To be tried first, the defaults not among them.
+    learns_from : {"shipped", "store"} or None
+        Whose experience says what else is tried first.
     sampler, pruner
         As given.
     """
@@ -38,17 +38,18 @@ class Settings:
     kind: str
     space: Space
     start_from: tuple[OptimizerConfig, ...]
+    learns_from: str | None
     sampler: policies.Sampler
     pruner: policies.Pruner
 
-    def starting(self) -> list[OptimizerConfig]:
+    def starting(self, recommended: Sequence[OptimizerConfig] = ()) -> list[OptimizerConfig]:
         """Configs to try first: each optimizer's defaults (which a wave begins with by itself), then what was given.
 
         None twice: wherever one was found, it trains the same.
         """
-        once: dict[Any, OptimizerConfig] = {}
-        for config in [*([] if self.space.wave else self.space.defaults()), *self.start_from]:
-            once.setdefault((config.optimizer, config.schedule, config.values, config.structure), config)
+        once: dict[OptimizerConfig, OptimizerConfig] = {}
+        for config in [*([] if self.space.wave else self.space.defaults()), *self.start_from, *recommended]:
+            once.setdefault(config.found_with(None), config)
         return list(once.values())
 
     def keeping(self, options: dict[str, Any]) -> Settings:
@@ -100,8 +101,6 @@ def check(tuner: Any, kind: str, is_split: bool = True) -> Settings:
         raise SettingError("resume=True needs the study_name of the study to go on with.")
     if tuner.study_name is not None and not (isinstance(tuner.study_name, str) and tuner.study_name.strip()):
         raise SettingError(f"study_name={tuner.study_name!r}: expected a text.")
-    if tuner.n_jobs not in (None, 1):
-        raise SettingError(f"n_jobs={tuner.n_jobs!r} is not there yet: leave n_jobs out.")
     if tuner.patience is not None and whole("patience", tuner.patience, 1) >= tuner.epochs:
         raise SettingError(
             f"patience={tuner.patience} with epochs={tuner.epochs} ends no trial early: expected fewer epochs of "
@@ -115,10 +114,13 @@ def check(tuner: Any, kind: str, is_split: bool = True) -> Settings:
             f"before the better ones go on. Write n_trials={2 * len(rules)} or more, or name a few optimizers."
         )
     searched = _space(rules, tuner.space, tuner.n_trials, all_of_them)
+    if storage.resolve_url(tuner.storage) != "memory":
+        policies.check_stored(tuner.sampler)
     return Settings(
         kind,
         searched,
         _start_from(tuner.start_from, searched),
+        tuner.start_from if isinstance(tuner.start_from, str) else None,
         policies.check_sampler(tuner.sampler, searched),
         policies.check_pruner(tuner.pruner),
     )
@@ -139,6 +141,7 @@ def check_own_loop(
         )
     searched = _space(rules, given, n_trials, False)
     policies.check_sampler(sampler, searched)
+    policies.check_stored(sampler)
     policies.check_pruner(pruner)
     if (batch_size is None) != (steps is None):
         raise SettingError(f"batch_size={batch_size!r} with steps={steps!r}: give both, or none of the two.")
@@ -182,13 +185,6 @@ def kept_options(model: Any) -> dict[str, Any]:
     return {name: value for name, value in kept.items() if value != defaults.get(name)}
 
 
-def whole(name: str, value: Any, least: int) -> int:
-    """The value, if it is a whole number of at least that; else raises SettingError."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-        raise SettingError(f"{name}={value!r}: expected a whole number of at least {least}.")
-    return int(value)
-
-
 def _present(tuner: Any) -> None:
     from adamtune.plain import Absent  # it loads a backend, which a loop of one's own may not need
 
@@ -219,12 +215,10 @@ def _rules(optimizer: Any) -> tuple[list[Rule], bool]:
 
 
 def _start_from(start_from: Any, searched: Space) -> tuple[OptimizerConfig, ...]:
-    if start_from is None or (isinstance(start_from, str) and start_from == "shipped"):
+    if start_from is None or (isinstance(start_from, str) and start_from in ("shipped", "store")):
         return ()
     if isinstance(start_from, str):
-        raise SettingError(
-            f"start_from={start_from!r} is not there yet: expected 'shipped', None or a list of configs."
-        )
+        raise SettingError(f"start_from={start_from!r}: expected 'shipped', 'store', None or a list of configs.")
     given = tuple(start_from)
     for config in given:
         if not isinstance(config, OptimizerConfig) or config.optimizer not in searched.parts:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import datetime
 import json
 import math
 import re
@@ -30,6 +31,9 @@ from adamtune.tuning import records
 _BEST = 5
 # Code fits the smallest usual terminal, so that it can be copied from there without broken lines.
 _WIDTH = 79
+# A study from which nothing has come for so many times its longest trial, and for so long, runs no more. The least is
+# what confirming takes, in which no trial begins or ends; the other for studies of which no trial has ended.
+_PATIENCE, _LEAST, _LONG = 5, datetime.timedelta(minutes=5), datetime.timedelta(hours=12)
 _LOSS = re.compile(r"keras\.losses\.[A-Z]\w*")
 _State = optuna.trial.TrialState
 
@@ -74,6 +78,8 @@ class Summary:
     Parameters
     ----------
     name, optimizer, task, objective, direction : str
+    state : {"finished", "running", "interrupted"}
+        A study of a process that was killed counts as running until nothing has come from it for a while.
     created : str or None
         When its first trial began, ISO 8601 in local time.
     seconds : float or None
@@ -89,6 +95,8 @@ class Summary:
     comparison : tuple of Compared
         Best first.
     warnings : tuple of str
+    loss : str or None
+        A Python expression, as `code` takes it.
     code : str
         Lines of Python that use the winner, or else the best trial; "" when there is none.
     """
@@ -98,6 +106,7 @@ class Summary:
     task: str
     objective: str
     direction: str
+    state: str
     created: str | None
     seconds: float | None
     device: str
@@ -112,6 +121,7 @@ class Summary:
     winner: Winner | None
     comparison: tuple[Compared, ...]
     warnings: tuple[str, ...]
+    loss: str | None
     code: str
 
     @property
@@ -121,9 +131,25 @@ class Summary:
             return self.winner.config
         return self.best[0].config if self.best else None
 
+    @property
+    def value(self) -> float | None:
+        """The winner's score, else that of the best trial so far."""
+        return self.winner.score if self.winner else self.best[0].value if self.best else None
+
+    @property
+    def default(self) -> float | None:
+        """The score of Keras' default Adam in the confirming passes; None where it was not compared."""
+        return next((row.mean for row in self.comparison if _is_default(row.config)), None)
+
+    @property
+    def gain(self) -> float | None:
+        """The share by which the winner is better than the default; None where they were not compared."""
+        won = self.winner.trial if self.winner else None
+        return next((row.gain for row in self.comparison if row.trial == won), None)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data that JSON can hold."""
-        return {field.name: _plain(getattr(self, field.name)) for field in dataclasses.fields(self)}
+        return {field.name: plain(getattr(self, field.name)) for field in dataclasses.fields(self)}
 
 
 def of_study(study: optuna.Study) -> Summary:
@@ -143,12 +169,14 @@ def of_study(study: optuna.Study) -> Summary:
     comparison = _comparison(_note(study, "comparison", []), study.direction.name.lower(), warnings)
     config = winner.config if winner else best[0].config if best else None
     seconds = _note(study, "seconds")
+    loss = _note(study, "loss")
     return Summary(
         name=study.study_name,
         optimizer=stamp.optimizer,
         task=stamp.task,
         objective=stamp.objective,
         direction=study.direction.name.lower(),
+        state=_state(trials, winner is not None, stamp.strategy == "own_loop"),
         created=min(began).isoformat(timespec="seconds") if began else None,
         seconds=float(seconds) if isinstance(seconds, (int, float)) else None,
         device=stamp.device,
@@ -163,17 +191,20 @@ def of_study(study: optuna.Study) -> Summary:
         winner=winner,
         comparison=comparison,
         warnings=tuple(warnings),
-        code=code(config, _note(study, "loss")) if config else "",
+        loss=_plain_loss(loss),
+        code=code(config, loss) if config else "",
     )
 
 
-def code(config: OptimizerConfig, loss: object = None) -> str:
+def code(config: OptimizerConfig, loss: object = None, framework: str = "keras") -> str:
     """Lines of Python that use a config, with its exact values; they run as they are where there is a `model`.
 
     Parameters
     ----------
     loss : str, optional
         A Python expression; what is not a plain Keras loss is left out, and then only the optimizer is made.
+    framework : {"keras", "torch", "optax"}
+        As for `OptimizerConfig.to_code`, which also says what is raised; the last two have no loss.
 
     Examples
     --------
@@ -189,14 +220,14 @@ def code(config: OptimizerConfig, loss: object = None) -> str:
         loss='mse',
     )
     """
-    optimizer = config.to_code()
-    if _is_plain(loss):
-        line = f"model.compile(optimizer={optimizer}, loss={loss})"
+    optimizer = config.to_code(framework=framework)
+    if framework == "keras" and (plain_loss := _plain_loss(loss)):
+        line = f"model.compile(optimizer={optimizer}, loss={plain_loss})"
         laid_out = _lay_out(ast.parse(line, mode="eval").body)
     else:
         line = f"optimizer = {optimizer}"
         laid_out = _lay_out(ast.parse(optimizer, mode="eval").body, before="optimizer = ")
-    modules = ("adamtune.optimizers", "keras")
+    modules = ("adamtune.optimizers", "keras", "optax", "torch")
     imports = [f"import {module}" for module in modules if re.search(rf"\b{re.escape(module)}\.", line)]
     return "\n".join([*imports, "", *laid_out])
 
@@ -208,7 +239,7 @@ def render(summary: Summary) -> RenderableType:
         parts += ["", _best_table(summary)]
     if summary.comparison:
         parts += ["", _comparison_table(summary)]
-    parts += ["", Text(printable(_verdict(summary)), style="bold")]
+    parts += ["", Text(printable(verdict(summary)), style="bold")]
     parts += [Text(f"Note: {printable(each)}", style="yellow") for each in summary.warnings]
     if summary.code:
         parts += ["", Text(summary.code)]
@@ -227,6 +258,24 @@ def number(value: float | bool | None) -> str:
     if text == "1" and 0 < value < 1:
         text = f"{value:.{1 - math.floor(math.log10(1 - value))}g}"
     return text
+
+
+def spread(value: float | None) -> str:
+    """What stands behind a mean: its spread, or nothing.
+
+    >>> spread(0.00412), spread(None)
+    (' ± 0.0041', '')
+    """
+    return f" ± {value:.2g}" if value is not None else ""
+
+
+def shown(config: OptimizerConfig) -> str:
+    """A config in a cell of a table: what it was found with is left out.
+
+    >>> shown(OptimizerConfig("adam", learning_rate=0.01))
+    "('adam', learning_rate=0.01)"
+    """
+    return repr(config.found_with(None)).removeprefix("OptimizerConfig")
 
 
 def printable(text: str) -> str:
@@ -257,6 +306,24 @@ def _counts(trials: Sequence[optuna.trial.FrozenTrial]) -> dict[str, int]:
         "failed": by_state[_State.FAIL],
         "running": by_state[_State.RUNNING],
     }
+
+
+def _state(trials: Sequence[optuna.trial.FrozenTrial], is_chosen: bool, own_loop: bool) -> str:
+    """What became of a study; a process that is killed writes nothing of it, so its silence has to tell."""
+    begun = [trial for trial in trials if trial.datetime_start is not None]
+    if is_chosen:
+        return "finished"
+    if not begun:
+        return "interrupted"
+    if not any(trial.state is _State.RUNNING for trial in begun):
+        if max(begun, key=lambda trial: trial.number).state is _State.FAIL:
+            return "interrupted"
+        if own_loop:  # nobody chooses a winner there
+            return "finished"
+    signs = [time for trial in begun for time in (trial.datetime_start, trial.datetime_complete) if time]
+    longest = max((trial.duration for trial in begun if trial.duration), default=_LONG)
+    silence = datetime.datetime.now() - max(signs)
+    return "running" if silence < max(_PATIENCE * longest, _LEAST) else "interrupted"
 
 
 def _best(study: optuna.Study, stamp: records.Stamp, warnings: list[str]) -> tuple[Ranked, ...]:
@@ -306,9 +373,7 @@ def _comparison(note: Any, direction: str, warnings: list[str]) -> tuple[Compare
     except (ConfigError, KeyError, TypeError, ValueError) as error:
         warnings.append(f"the stored comparison is not valid: {error}")
         return ()
-    default = OptimizerConfig("adam").values
-    means = [r.mean for r in rows if r.config.optimizer == "adam" and r.config.values == default]
-    base = means[0] if means else None
+    base = next((row.mean for row in rows if _is_default(row.config)), None)
     if not base:
         return tuple(rows)
     return tuple(
@@ -319,49 +384,66 @@ def _comparison(note: Any, direction: str, warnings: list[str]) -> tuple[Compare
     )
 
 
+def _is_default(config: OptimizerConfig) -> bool:
+    return config.optimizer == "adam" and config.values == OptimizerConfig("adam").values
+
+
 def _float(value: Any) -> float | None:
     return None if value is None else float(value)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """The value as data that JSON can hold: configs and dataclasses as dictionaries, NaN and infinity as None."""
     if isinstance(value, OptimizerConfig):
         return value.to_dict()
+    if isinstance(value, dict):
+        return {name: plain(each) for name, each in value.items()}
     if isinstance(value, (tuple, list)):
-        return [_plain(each) for each in value]
+        return [plain(each) for each in value]
     if dataclasses.is_dataclass(value):
-        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, float) and not math.isfinite(value):
         return None  # JSON has no NaN
-    return dict(value) if isinstance(value, dict) else value
+    return value
 
 
-def _is_plain(loss: object) -> bool:
-    """Whether it is a loss by name, or a class of `keras.losses` called with literals."""
+def _plain_loss(loss: object) -> str | None:
+    """A loss by name, or a class of `keras.losses` called with literals, without comments; None for any other."""
     if not isinstance(loss, str):
-        return False
+        return None
     try:
         node = ast.parse(loss, mode="eval").body
         if not isinstance(node, ast.Call):
-            return isinstance(ast.literal_eval(node), str)
+            return ast.unparse(node) if isinstance(ast.literal_eval(node), str) else None
         for keyword in node.keywords:
             ast.literal_eval(keyword.value)
-    except (SyntaxError, ValueError):
-        return False
-    return not node.args and bool(_LOSS.fullmatch(ast.unparse(node.func)))
+        named = not node.args and _LOSS.fullmatch(ast.unparse(node.func))
+        return ast.unparse(node) if named else None
+    except (SyntaxError, ValueError, MemoryError, RecursionError):  # as of `ast.literal_eval`
+        return None
+
+
+def laid_out(line: str) -> str:
+    """A call, written as one line of Python, in lines that fit a terminal."""
+    return "\n".join(_lay_out(ast.parse(line, mode="eval").body))
 
 
 def _lay_out(node: ast.expr, before: str = "", after: str = "", indent: int = 0) -> list[str]:
-    """A call in lines that fit: whole, or one argument a line."""
+    """A call, or a list, in lines that fit: whole, or one argument a line."""
     start = " " * indent + before
     whole = start + ast.unparse(node) + after
-    if len(whole) <= _WIDTH or not isinstance(node, ast.Call):
+    if len(whole) <= _WIDTH or not isinstance(node, (ast.Call, ast.List)):
         return [whole]
-    lines = [f"{start}{ast.unparse(node.func)}("]
-    for argument in node.args:
-        lines += _lay_out(argument, "", ",", indent + 4)
-    for keyword in node.keywords:
+    if isinstance(node, ast.List):
+        parts, opening, end = node.elts, "[", "]"
+    else:
+        parts, opening, end = node.args, f"{ast.unparse(node.func)}(", ")"
+    lines = [start + opening]
+    for part in parts:
+        lines += _lay_out(part, "", ",", indent + 4)
+    for keyword in node.keywords if isinstance(node, ast.Call) else []:
         lines += _lay_out(keyword.value, f"{keyword.arg}=", ",", indent + 4)
-    return [*lines, " " * indent + ")" + after]
+    return [*lines, " " * indent + end + after]
 
 
 # ------------------------------------------------------------------------------------------------- showing
@@ -384,7 +466,9 @@ def _head(summary: Summary) -> Text:
         f"{counts['finished']} trials{took}: {', '.join(ends) or 'none has ended'}",
         f"{summary.epochs} epochs{batches}, sampler {summary.sampler}, pruner {summary.pruner}, {lanes}{device}",
     ]
+    began = f", began {summary.created[:16].replace('T', ' ')}" if summary.created else ""
     text = Text(f"Study {printable(summary.name)}", style="bold")
+    text.append(f" ({summary.state}{began})", style="not bold")
     for line in lines:
         text.append(f"\n{printable(line)}", style="not bold")
     return text
@@ -393,7 +477,7 @@ def _head(summary: Summary) -> Text:
 def _best_table(summary: Summary) -> RenderableType:
     short = any(each.epochs != summary.epochs for each in summary.best)
     configs = [each.config for each in summary.best]
-    hypers = _shown_hypers(configs)
+    hypers = shown_hypers(configs)
     choices = ["optimizer"] if len({config.optimizer for config in configs}) > 1 else []
     # Of these two the decay tells which it is.
     choices += ["schedule"] if {config.schedule for config in configs} - {"constant", "inverse_time"} else []
@@ -409,7 +493,7 @@ def _best_table(summary: Summary) -> RenderableType:
     return Group(Text("Best trials of the search", style="italic"), table)
 
 
-def _shown_hypers(configs: Sequence[OptimizerConfig]) -> list[str]:
+def shown_hypers(configs: Sequence[OptimizerConfig]) -> list[str]:
     """The learning rate and every hyper that is not at its default in all of them."""
     shown: dict[str, None] = {"learning_rate": None}
     for config in configs:
@@ -428,15 +512,14 @@ def _comparison_table(summary: Summary) -> RenderableType:
     table.add_column("difference", justify="right", no_wrap=True)
     for row in summary.comparison:
         mean = "diverged" if row.mean is None else number(row.mean)
-        spread = f" ± {row.spread:.2g}" if row.spread is not None else ""
-        table.add_row(Text(printable(row.label)), mean + spread, _gain(row.gain, summary.direction))
+        table.add_row(Text(printable(row.label)), mean + spread(row.spread), difference(row.gain, summary.direction))
     return Group(title, table)
 
 
-def _gain(gain: float | None, direction: str) -> str:
+def difference(gain: float | None, direction: str) -> str:
     """A gain in words that hold in either direction: lower, or higher.
 
-    >>> _gain(0.231, "minimize"), _gain(-0.012, "maximize"), _gain(0.0, "minimize")
+    >>> difference(0.231, "minimize"), difference(-0.012, "maximize"), difference(0.0, "minimize")
     ('23.1 % lower', '1.2 % lower', '')
     """
     if gain is None or abs(gain) < 0.0005:
@@ -449,13 +532,17 @@ def _table(gap: int) -> Table:
     return Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, gap, 0, 0))
 
 
-def _verdict(summary: Summary) -> str:
+def verdict(summary: Summary) -> str:
+    """What came of the study, in a sentence or two."""
     if summary.winner is None:
         if not summary.best:
             return "No trial has trained to a finite loss."
         best = summary.best[0]
-        own = summary.strategy == "own_loop"
-        why = "the best of many trials is optimistic" if own else "the study was interrupted or is still running"
+        why = {
+            "finished": "the best of many trials is optimistic",
+            "running": "the study is still running",
+            "interrupted": "the study was interrupted",
+        }[summary.state]
         return (
             f"Best so far: trial {best.trial}, {summary.objective} {number(best.value)} after {best.epochs} epochs. "
             f"Not confirmed: {why}."
@@ -464,8 +551,9 @@ def _verdict(summary: Summary) -> str:
     score = f"{summary.objective} {number(winner.score)}"
     if not winner.passes:
         return f"Winner: trial {winner.trial}, {score}. Not confirmed: the best of many trials is optimistic."
-    spread = f" ± {winner.spread:.2g}" if winner.spread is not None else ""
-    gain = next((c.gain for c in summary.comparison if c.trial == winner.trial), None)
-    than = f", {_gain(gain, summary.direction)} than Keras' default Adam" if gain else ""
+    gain = summary.gain
+    than = f", {difference(gain, summary.direction)} than Keras' default Adam" if gain else ""
     keep = " The default does at least as well here." if gain is not None and gain < 0 else ""
-    return f"Winner: trial {winner.trial}, {score}{spread} over {winner.passes} fresh passes{than}.{keep}"
+    return (
+        f"Winner: trial {winner.trial}, {score}{spread(winner.spread)} over {winner.passes} fresh passes{than}.{keep}"
+    )

@@ -1,78 +1,47 @@
+import gc
 import json
 import os
 import re
 import signal
-import subprocess
 import sys
+import time
 from types import SimpleNamespace
 
 import optuna
 import pytest
-from typer.testing import CliRunner
 
 import adamtune
 from adamtune import cli, optimizers
 from adamtune.config import OptimizerConfig
 from adamtune.errors import DataError
-from adamtune.tuning import records, storage
-from adamtune.tuning.records import Stamp
+from adamtune.tuning import storage
+from tests import shell
+from tests.shell import WINNER, add_study, confirmed
 
-VERBS = ["demo", "tune", "studies", "show", "export", "optimizers", "doctor"]
-HEAVY = ["keras", "tensorflow", "optuna", "sklearn", "pandas", "sqlalchemy", "numpy", "rich"]
-ADAM = OptimizerConfig("adam")
-WINNER = OptimizerConfig("adam", learning_rate=0.0123456789)
+VERBS = ["demo", "tune", "worker", "recommend", "studies", "show", "export", "report", "dashboard"]
+VERBS += ["optimizers", "doctor"]
+ALL_VERBS = [*([verb] for verb in VERBS), *(["store", verb] for verb in ("stats", "export", "import"))]
+HEAVY = ["keras", "tensorflow", "optuna", "sklearn", "pandas", "sqlalchemy", "numpy", "rich", "sqlite3"]
 
 
 @pytest.fixture
-def run(monkeypatch):
-    """A command line; standard output and error apart, both no terminals and of no width."""
-    monkeypatch.delenv("COLUMNS", raising=False)  # xdist sets it in its workers
-
-    def run(*words, **kwargs):
-        return CliRunner().invoke(cli.app, [str(word) for word in words], **kwargs)
-
-    return run
+def run():
+    return shell.run
 
 
 @pytest.fixture
 def python(tmp_path):
-    """A Python of its own, away from this checkout and from what this process has imported."""
-
-    def python(*words, **environment):
-        kept = {k: v for k, v in os.environ.items() if k not in ("TF_CPP_MIN_LOG_LEVEL", "COLUMNS", "FORCE_COLOR")}
-        return subprocess.run(
-            [sys.executable, *words], capture_output=True, text=True, cwd=tmp_path, env=kept | environment, check=False
-        )
-
-    return python
+    return lambda *words, **environment: shell.python(*words, cwd=tmp_path, **environment)
 
 
 @pytest.fixture
 def stored():
     """Two studies with the comparison that was run beside the first, in the default storage."""
     database = storage.open_storage(storage.resolve_url())
-    first = add_study(database, "digits/1")
-    records.write_comparison(
-        first, [("trial 0", 0, WINNER, 0.2, 0.01), ("Keras' default Adam", None, ADAM, 0.25, 0.01)], "minimize"
-    )
-    records.write_winner(first, 0, WINNER, 0.2, 0.01, passes=3)
-    records.set_note(first, "loss", "keras.losses.MeanSquaredError()")
+    confirmed(add_study(database, "digits/1"))
     add_study(database, "digits/1/learning-rate-alone/2")
     add_study(database, "iris/1", n_trials=2)
     storage.close(database)
-
-
-def add_study(database, name, n_trials=1):
-    study = optuna.create_study(storage=database, study_name=name)
-    stamp = Stamp(
-        "f", "t", "adam", "{}", "val_loss", 5, 32, 50, 0, 8, "stacked", "CPU", "tensorflow", "tpe", "asha", "0"
-    )
-    records.write_stamp(study, stamp)
-    for _ in range(n_trials):
-        trial = study.ask()
-        trial.set_user_attr("config", WINNER.to_json())
-        study.tell(trial, 0.3)
-    return study
 
 
 # ------------------------------------------------------------------------------------------- what is imported
@@ -84,7 +53,7 @@ def test_help_imports_nothing_heavy(python):
 import sys
 from typer.testing import CliRunner
 from adamtune.cli import app
-for words in [[], *([verb] for verb in {VERBS})]:
+for words in [[], ["store"], *{ALL_VERBS}]:
     result = CliRunner().invoke(app, [*words, "--help"])
     assert result.exit_code == 0 and "Usage" in result.output, result.output
 print([name for name in {HEAVY} if name in sys.modules])
@@ -117,7 +86,7 @@ def test_both_entries_tell_the_version(entry, python):
 
 @pytest.mark.parametrize(
     "words",
-    [["show"], ["tune", "x.csv"], ["nonsense"], ["show", "x", "--nonsense"], ["export", "x", "--to", "torch"], []],
+    [["show"], ["tune", "x.csv"], ["nonsense"], ["show", "x", "--nonsense"], ["export", "x", "--to", "pytorch"], []],
 )
 def test_wrong_usage_is_2_and_goes_to_stderr(words, run):
     result = run(*words)
@@ -129,7 +98,43 @@ def test_wrong_usage_is_2_and_goes_to_stderr(words, run):
 def test_an_error_is_one_line_without_a_traceback(python):
     ended = python("-m", "adamtune", "tune", "nowhere.csv", "--target", "y")
     assert (ended.returncode, ended.stdout) == (1, "")
-    assert ended.stderr == "error: the file 'nowhere.csv' does not exist.\n"
+    assert ended.stderr == "Error: the file 'nowhere.csv' does not exist.\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("shwo x", ["'shwo'", "Did you mean 'show'?"]),
+        ("store stat", ["'stat'", "Did you mean 'stats'?"]),
+        ("show x --jsn", ["--jsn", "--json"]),
+        ("studies --limit x", ["'--limit'", "'x'", "valid integer"]),
+        ("studies --limit 0", ["'--limit'", "0", "1"]),
+        ("export x --to pytorch", ["'--to'", "'pytorch' is not one of 'keras', 'torch', 'optax', 'json'"]),
+        ("dashboard --port 99999", ["'--port'", "99999", "65535"]),
+    ],
+)
+def test_wrong_usage_names_what_was_given_and_what_fits(words, told, run):
+    result = run(*words.split())
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert all(piece in result.stderr for piece in told) and len(result.stderr.splitlines()) <= 5
+
+
+def test_a_mistyped_optimizer_is_told_before_a_backend_loads(run, table, monkeypatch):
+    monkeypatch.setattr(cli.backend, "load", lambda: 1 / 0)
+    result = run("tune", table, "--target", "y", "--optimizer", "sgd,lamp")
+    assert result.exit_code == 1 and "Did you mean 'lamb'?" in result.stderr
+
+
+def test_exit_codes_are_in_the_help(run):
+    said = " ".join(run("--help").stdout.split())
+    assert "Exit codes: 0 all is well, 1 an error, 2 wrong usage, 130 interrupted, 143 terminated." in said
+
+
+@pytest.mark.parametrize("verb", ALL_VERBS, ids=" ".join)
+def test_options_are_the_same_for_every_verb(verb, run):
+    shown = run(*verb, "--help").stdout
+    assert ("--json  " in shown) == (verb != ["dashboard"])  # it prints no result
+    assert ("--storage URL  " in shown) == (verb != ["optimizers"])  # it needs no database
 
 
 def test_a_failing_database_is_an_error_in_words(run, monkeypatch):
@@ -141,7 +146,7 @@ def test_a_failing_database_is_an_error_in_words(run, monkeypatch):
 
     monkeypatch.setattr(storage, "resolve_url", fail)
     result = run("studies")
-    assert (result.exit_code, result.stderr) == (1, "error: the database failed: disk full\n")
+    assert (result.exit_code, result.stderr) == (1, "Error: the database failed: disk full\n")
 
 
 def test_a_mistake_of_ours_keeps_its_traceback(run, monkeypatch):
@@ -153,11 +158,11 @@ def test_a_mistake_of_ours_keeps_its_traceback(run, monkeypatch):
 
 
 def test_studies_lists_ours_newest_last_without_comparisons(run, stored):
-    lines = run("studies").stdout.splitlines()
-    assert [line.split() for line in lines] == [
-        ["study", "trials", "best", "confirmed"],
-        ["digits/1", "1", "val_loss", "0.2", "yes"],
-        ["iris/1", "2", "val_loss", "0.3", "no"],
+    lines = [line.split() for line in run("studies").stdout.splitlines()]
+    assert [line[:3] + line[4:] for line in lines] == [
+        ["study", "task", "optimizer", "trials", "pruned", "diverged", "state", "objective", "best", "gain"],
+        ["digits/1", "t", "adam", "1", "0", "0", "finished", "val_loss", "0.2", "+20.0%"],
+        ["iris/1", "t", "adam", "2", "0", "0", "running", "val_loss", "0.3", "-"],
     ]
 
 
@@ -171,18 +176,25 @@ def test_studies_says_what_it_leaves_out(run, stored):
     database = storage.open_storage(storage.resolve_url())
     optuna.create_study(storage=database, study_name="theirs")
     storage.close(database)
-    shown = run("studies", "--limit", 1).stdout
-    assert "iris/1" in shown
-    assert "digits/1" not in shown
-    assert "1 older ones: --limit 2" in shown
-    assert "1 more that this version of adamtune did not make" in shown
+    result = run("studies", "--limit", 1)
+    assert "iris/1" in result.stdout
+    assert "digits/1" not in result.stdout
+    assert result.stderr == "1 older ones: --limit 2\n1 more that this version of adamtune did not make\n"
+
+
+def test_studies_of_an_empty_database_says_how_to_begin(run):
+    with shell.database():
+        pass
+    result = run("studies")
+    assert (result.exit_code, result.stderr) == (0, "No study yet: `adamtune demo` makes one.\n")
+    assert json.loads(run("studies", "--json").stdout) == []
 
 
 @pytest.mark.parametrize("name", ["digits", "digits/1"])
 def test_show_takes_a_name_or_its_beginning(name, run, stored):
     result = run("show", name)
     assert result.exit_code == 0
-    assert "Study digits/1\n" in result.stdout
+    assert re.match(r"Study digits/1 \(finished, began \d{4}-\d\d-\d\d \d\d:\d\d\)\n", result.stdout)
     assert "20.0 % lower than Keras' default Adam" in result.stdout
     assert "model.compile(" in result.stdout
 
@@ -203,7 +215,7 @@ def test_an_unknown_study_gets_the_near_one_and_the_list(run, stored):
     result = run("show", "digit")
     assert result.exit_code == 1
     assert result.stderr == (
-        "error: there is no study 'digit'. Did you mean 'digits'? The newest of 2 stored: 'digits/1', 'iris/1'.\n"
+        "Error: there is no study 'digit'. Did you mean 'digits'? The newest of 2 stored: 'digits/1', 'iris/1'.\n"
     )
 
 
@@ -234,23 +246,138 @@ def test_looking_makes_no_database(run, tmp_path):
     assert "keeps nothing" in run("studies", "--storage", "memory").stderr
 
 
-def test_a_pipe_gets_no_codes_and_no_folded_lines(python, stored):
-    long = "a-study-with-a-very-long-name/" + 90 * "x"
-    database = storage.open_storage(storage.resolve_url())
-    add_study(database, long)
-    storage.close(database)
-    shown = python("-m", "adamtune", "studies").stdout
-    assert "\x1b" not in shown
-    assert long in shown
-    shown = python("-m", "adamtune", "show", "digits").stdout
-    assert "\x1b" not in shown
-    assert not [line for line in shown.splitlines() if line != line.rstrip()]
-
-
 def test_a_terminal_without_a_letter_shows_a_question_mark(python, stored):
     ended = python("-m", "adamtune", "show", "digits", PYTHONIOENCODING="ascii")
     assert ended.returncode == 0, ended.stderr
     assert "0.2 ? 0.01" in ended.stdout
+
+
+def test_json_has_no_nan_and_nothing_beside_it(run, stored, capsys):
+    from adamtune.cli import output
+
+    output.show_json({"a": [float("nan"), (float("inf"), 1.5)], "b": {"c": -float("inf"), "d": True}})
+    assert json.loads(capsys.readouterr().out) == {"a": [None, [None, 1.5]], "b": {"c": None, "d": True}}
+
+
+# --------------------------------------------------------------------------------------- report and dashboard
+
+
+@pytest.fixture
+def report(monkeypatch):
+    """A `report` module that notes what it is asked for."""
+    asked = []
+
+    def write(study, file, format):
+        asked.append((study.study_name, str(file), format))
+        file.write_text("page")
+        return file
+
+    fake = SimpleNamespace(write=write, text=lambda study, format: f'"{study.study_name} as {format}"\n', asked=asked)
+    monkeypatch.setitem(sys.modules, "adamtune.report", fake)
+    monkeypatch.setattr(adamtune, "report", fake, raising=False)
+    return fake
+
+
+@pytest.mark.parametrize(
+    ("words", "file", "format"),
+    [
+        ([], "digits-1.html", None),
+        (["--format", "html"], "digits-1.html", "html"),
+        (["-o", "a.md"], "a.md", None),
+        (["--output", "a.txt", "--format", "json"], "a.txt", "json"),
+    ],
+)
+def test_a_report_goes_into_a_file(words, file, format, run, stored, report, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = run("report", "digits", *words)
+    assert (result.exit_code, result.stdout) == (0, f"Written: {file}\n")
+    assert report.asked == [("digits/1", file, format)]
+    assert json.loads(run("report", "digits", *words, "--format", "html", "-o", file, "--json").stdout) == {
+        "study": "digits/1",
+        "file": file,
+    }
+
+
+def test_a_report_as_text_goes_to_standard_output(run, stored, report):
+    assert run("report", "digits", "--format", "md").stdout == '"digits/1 as md"\n'
+    assert json.loads(run("report", "digits", "--json").stdout) == "digits/1 as json"
+    data = json.loads(run("report", "digits", "--format", "md", "--json").stdout)
+    assert data == {"study": "digits/1", "format": "md", "text": '"digits/1 as md"\n'}
+    assert report.asked == []
+
+
+def test_a_file_that_cannot_be_written_is_an_error_in_words(run, stored, report, tmp_path):
+    nowhere = tmp_path / "nowhere" / "a.html"
+    for words in (["report", "digits", "-o", nowhere], ["store", "export", nowhere]):
+        result = run(*words)
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert f"{nowhere} cannot be written: No such file or directory." in result.stderr
+
+
+def test_a_report_of_no_study_names_those_there_are(run, stored, report):
+    result = run("report", "digit")
+    assert result.exit_code == 1 and "Did you mean 'digits'?" in result.stderr
+
+
+@pytest.fixture
+def serve(monkeypatch):
+    """A `dashboard` module that notes what it is asked for; `serve.then` is what happens."""
+    fake = SimpleNamespace(asked=[], then=lambda: None)
+
+    def serve(storage, **given):
+        fake.asked.append((storage, given))
+        fake.then()
+
+    fake.serve = serve
+    monkeypatch.setitem(sys.modules, "adamtune.dashboard", fake)
+    monkeypatch.setattr(adamtune, "dashboard", fake, raising=False)
+    return fake
+
+
+def test_the_dashboard_gets_its_options(run, serve):
+    assert run("dashboard").exit_code == 0
+    words = "--storage runs.db --host 0.0.0.0 --port 0 --writable --no-browser"
+    assert run("dashboard", *words.split()).exit_code == 0
+    assert serve.asked == [
+        (None, {"host": "127.0.0.1", "port": 8080, "writable": False, "open_browser": True}),
+        ("runs.db", {"host": "0.0.0.0", "port": 0, "writable": True, "open_browser": False}),
+    ]
+
+
+def raising(error):
+    def raise_it():
+        raise error
+
+    return raise_it
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "told"),
+    [
+        (KeyboardInterrupt(), 0, ""),  # how a server is ended
+        (OSError(98, "Address already in use"), 1, "127.0.0.1:8080 cannot be served: Address already in use. Choose"),
+        (ModuleNotFoundError("no", name="optuna_dashboard"), 1, "run `pip install 'adamtune[dashboard]'`"),
+        (DataError("in words"), 1, "Error: in words"),
+    ],
+    ids=repr,
+)
+def test_the_dashboard_ends_in_words(error, code, told, run, serve):
+    serve.then = raising(error)
+    result = run("dashboard")
+    assert (result.exit_code, result.stdout) == (code, "")
+    assert told in result.stderr and bool(result.stderr) == bool(told)
+
+
+def test_a_module_of_ours_that_is_missing_is_our_mistake(run, serve):
+    serve.then = raising(ModuleNotFoundError("no", name="adamtune.nonsense"))
+    assert isinstance(run("dashboard").exception, ModuleNotFoundError)
+
+
+def test_a_report_without_what_draws_it_says_what_to_install(run, stored, report):
+    report.write = lambda *given: raising(ModuleNotFoundError("no", name="plotly.io"))()
+    result = run("report", "digits")
+    assert result.exit_code == 1
+    assert result.stderr == "Error: 'plotly' is not installed: run `pip install 'adamtune[report]'`.\n"
 
 
 # ----------------------------------------------------------------------------------------------------- doctor
@@ -312,7 +439,7 @@ def test_doctor_survives_a_backend_that_does_not_load(run, monkeypatch):
     def fail():
         raise ImportError("no AVX here")
 
-    monkeypatch.setattr(cli, "_load_backend", fail)
+    monkeypatch.setattr(cli.backend, "load", fail)
     result = run("doctor")
     assert result.exit_code == 1
     assert "Keras cannot load its backend 'tensorflow': no AVX here" in result.stdout
@@ -368,9 +495,10 @@ def test_tune_hands_its_options_on(run, table, tuner, stored):
 
     tuner.fit = fit
     words = "--optimizer sgd --n-trials 7 --epochs 3 --batch-size 5 --timeout 9 --metric accuracy --task auto --seed 4"
-    more = "--study-name mine --resume --pruner none --sampler random --lanes 2 --storage sqlite:///x.db"
+    more = "--study-name mine --resume --pruner none --sampler random --lanes 2 --n-jobs 3"
+    more += " --storage sqlite:///x.db"
     result = run("tune", table, "--target", "y", *words.split(), *more.split())
-    assert (result.exit_code, result.stderr) == (1, "error: enough\n")
+    assert (result.exit_code, result.stderr) == (1, "Error: enough\n")
     assert tuner.given == {
         "optimizer": "sgd",
         "space": "auto",
@@ -388,6 +516,7 @@ def test_tune_hands_its_options_on(run, table, tuner, stored):
         "pruner": "none",
         "sampler": "random",
         "lanes": 2,
+        "n_jobs": 3,
         "storage": "sqlite:///x.db",
         "refit": False,
     }
@@ -411,6 +540,40 @@ def test_an_interrupted_tune_shows_the_best_and_how_to_go_on(run, table, tuner):
         "--study-name 'my people/1' --resume\n"
     ) in result.stderr
     assert "s3cret" not in result.output
+
+
+def test_a_program_that_is_told_to_end_does_so_as_after_ctrl_c(run, table, tuner, monkeypatch):
+    def fit(self, x, y):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(10)
+
+    tuner.fit = fit
+    previous = signal.signal(signal.SIGTERM, cli._terminate)
+    try:
+        assert run("tune", table, "--target", "y").exit_code == 143
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stop_in_a_callback_of_the_garbage_collector_is_not_lost(sent, code, run, table, tuner, monkeypatch):
+    def fit(self, x, y):
+        def stop(phase, info):
+            gc.callbacks.remove(stop)
+            os.kill(os.getpid(), sent)
+            time.sleep(0.01)  # until Python raises it, in here
+
+        gc.callbacks.append(stop)
+        gc.collect()
+        time.sleep(10)
+
+    tuner.fit = fit
+    monkeypatch.setattr(sys, "unraisablehook", cli._insist)
+    previous = signal.signal(signal.SIGTERM, cli._terminate)
+    try:
+        assert run("tune", table, "--target", "y").exit_code == code
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 def test_an_interrupted_tune_as_json_is_json(run, table, tuner):
@@ -450,7 +613,7 @@ os.write(2, b"WARNING: All log messages before absl::InitializeLog() is called a
 os.write(2, b"I0000 00:00:1795235.7 1 port.cc:153] oneDNN custom operations are on.\\n")
 os.write(2, b"E0000 00:00:1795235.7 1 cuda.cc:52] no device\\n")
 """
-LOAD = "from adamtune import cli; cli._load_backend(); import os; os.write(2, b'I0000 later')"
+LOAD = "from adamtune.cli import backend; backend.load(); import os; os.write(2, b'I0000 later')"
 
 
 @pytest.fixture

@@ -11,26 +11,9 @@ from adamtune import summary
 from adamtune.config import OptimizerConfig
 from adamtune.errors import StudyError
 from adamtune.tuning import records
-from adamtune.tuning.records import Stamp
+from tests import stamps
 
-STAMP = Stamp(
-    fingerprint="f",
-    task="binary-100x4",
-    optimizer="adam",
-    space="{}",
-    objective="val_loss",
-    epochs=10,
-    batch_size=32,
-    steps=30,
-    seed=0,
-    lanes=8,
-    strategy="stacked",
-    device="CPU (2 cores)",
-    backend="tensorflow",
-    sampler="tpe",
-    pruner="asha",
-    version="0.1.0",
-)
+STAMP = dataclasses.replace(stamps.STAMP, device="CPU (2 cores)")
 ADAM = OptimizerConfig("adam")
 CONFIGS = [OptimizerConfig("adam", learning_rate=rate, beta_2=0.99) for rate in (0.1, 0.01, 0.003, 0.0012345678)]
 
