@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
 # Two processes, each of which imports TensorFlow once; a file's tests stay together and share what
 # they compiled.
-PYTEST_FLAGS ?= -n 2 --dist loadfile
+PYTEST_FLAGS ?= -n 2 --dist loadfile --durations=40 --durations-min=5
 # What another backend can change: it computes rules and trains lanes. Equality is measured in float64, which JAX has to
 # be told to keep. Left out is what takes minutes and runs the same lines: the comparisons with other frameworks, whose
 # little operations JAX compiles one by one, and tests that start processes with a backend of their own.
@@ -18,7 +18,13 @@ JAX_TESTS := tests/engine tests/optimizers/test_contract.py tests/optimizers/tes
 # lanes train each option here too; and Keras' classes are the same Python on every backend, held to lanes on TensorFlow.
 JAX_LEFT_OUT := (options_train_as_in_keras_fit and looped) or with_the_optimizers_of_keras
 
-.PHONY: help demo test test-jax oracles check format clean
+# With CI=true on what lock.txt is for, all that is installed for the tests is held to its hash; what the oracles add is
+# not, because PyTorch comes from wherever a machine has its build for CPUs. Others get the newest that fits.
+LOCKED := $(if $(filter true,$(CI)),$(shell $(PYTHON) -c 'import platform, sys; print(*sys.version_info[:2], \
+    platform.system(), platform.machine(), sep="-")' | grep -qx 3-11-Linux-x86_64 && ls lock.txt))
+TOOLS := $(VENV)/tools
+
+.PHONY: help demo test test-jax oracles check pictures format lock audit clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -44,9 +50,20 @@ check: $(VENV)/.dev ## format, lint, types, layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+pictures: $(VENV)/.dev ## keep what the tests of the pages see in docs/pictures; needs Chromium
+	ADAMTUNE_PICTURES=docs/pictures $(BIN)/python -m pytest -q tests/dashboard/test_browser.py
+
 format: $(VENV)/.dev ## format, and mend what the linter can mend
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+lock: $(TOOLS)/.made ## resolve anew what CI installs on Python 3.11, into lock.txt
+	@printf 'hatchling\neditables\n' | $(TOOLS)/bin/uv pip compile -q --upgrade --extra dev --only-binary :all: --generate-hashes \
+	    --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-annotate \
+	    --custom-compile-command 'make lock' pyproject.toml - -o lock.txt
+
+audit: $(TOOLS)/.made ## ask whether anything in lock.txt has a known vulnerability
+	@$(TOOLS)/bin/pip-audit --strict --disable-pip --require-hashes -r lock.txt
 
 clean: ## remove caches and builds; .venv and databases stay
 	rm -rf build dist .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
@@ -58,10 +75,15 @@ $(VENV)/.plain: pyproject.toml | $(BIN)/python
 	@$(PIP) -e .
 	@touch $@
 
-$(VENV)/.dev: pyproject.toml | $(BIN)/python
+$(VENV)/.dev: pyproject.toml $(if $(LOCKED),lock.txt) | $(BIN)/python
 	@echo "installing adamtune[dev] into $(VENV) (some minutes the first time: TensorFlow is large)"
-	@$(PIP) -e ".[dev]"
+	@$(if $(LOCKED),$(PIP) --require-hashes -r lock.txt && $(PIP) --no-deps --no-build-isolation -e .,$(PIP) -e ".[dev]")
 	@touch $(VENV)/.plain $@
+
+$(TOOLS)/.made: | $(BIN)/python
+	@$(BIN)/python -m venv $(TOOLS)
+	@$(TOOLS)/bin/python -m pip install -q --disable-pip-version-check uv pip-audit
+	@touch $@
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

@@ -7,8 +7,15 @@ import os
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import signal
+import threading
+
 import hypothesis
 import pytest
+
+# Shells let what they start in the background ignore Ctrl-C, and processes that tests start would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No deadline: the first example of a property compiles, the others do not.
 hypothesis.settings.register_profile("adamtune", deadline=None)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from adamtune.config import OptimizerConfig
     from adamtune.own_fit import ReportToStudy
     from adamtune.own_loop import begin_trial, finish_trial, report_epoch
+    from adamtune.recommending import recommend
     from adamtune.tuner import AdamTuner, AdamTunerClassifier, AdamTunerRegressor, load
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "finish_trial",
     "load",
     "presets",
+    "recommend",
     "report_epoch",
 ]
 
@@ -37,6 +39,7 @@ _HOMES = {
     "begin_trial": "own_loop",
     "finish_trial": "own_loop",
     "load": "tuner",
+    "recommend": "recommending",
     "report_epoch": "own_loop",
 }
 

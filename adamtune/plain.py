@@ -165,12 +165,13 @@ def _frame(frame: pd.DataFrame) -> dict[str, Any]:
 
 def _of_frame(parts: dict[str, Any]) -> pd.DataFrame:
     rows = parts["rows"]
-    index = pd.RangeIndex(rows) if isinstance(rows, int) else pd.Index(_of_column(rows))
-    columns = {place: _of_column(column) for place, column in enumerate(parts["columns"])}
-    frame = pd.DataFrame(columns, index=range(len(index)))
-    frame.index = index
-    frame.columns = pd.Index(parts["labels"])
-    return frame
+    with pd.option_context("mode.string_storage", "python"):  # as in `records.table`
+        index = pd.RangeIndex(rows) if isinstance(rows, int) else pd.Index(_of_column(rows))
+        columns = {place: _of_column(column) for place, column in enumerate(parts["columns"])}
+        frame = pd.DataFrame(columns, index=range(len(index)))
+        frame.index = index
+        frame.columns = pd.Index(parts["labels"])
+        return frame
 
 
 def _column(column: pd.Series) -> list[Any]:

@@ -6,9 +6,11 @@ import dataclasses
 from typing import Any
 
 import keras
+import numpy as np
 import optuna
 
 from adamtune import engine as engines
+from adamtune.experience import Experience
 from adamtune.settings import Settings, kept_options
 from adamtune.tasks import judging, networks, splits
 from adamtune.tasks import task as tasks
@@ -53,7 +55,20 @@ def make_task(tuner: Any, X: Any, y: Any, groups: Any, data: Data, seed: int) ->
     return task, model
 
 
-def make_run(tuner: Any, settings: Settings, stored: optuna.Study | None, seed: int, task: Task, model: Any) -> Run:
+def keeping(tuner: Any, settings: Settings, model: Any) -> Settings:
+    """The settings with what the optimizer of the user's compiled model does besides its rule."""
+    return settings.keeping(kept_options(tuner.model if isinstance(tuner.model, keras.Model) else model))
+
+
+def make_run(
+    tuner: Any,
+    settings: Settings,
+    stored: optuna.Study | None,
+    seed: int,
+    task: Task,
+    model: Any,
+    experience: Experience,
+) -> Run:
     """Programs that train the task, the space to search and what goes with them.
 
     Parameters
@@ -61,7 +76,6 @@ def make_run(tuner: Any, settings: Settings, stored: optuna.Study | None, seed: 
     stored : optuna.Study or None
         The study to go on with: what was resolved for it is used again.
     """
-    settings = settings.keeping(kept_options(tuner.model if isinstance(tuner.model, keras.Model) else model))
     stamp = None if stored is None else records.read_stamp(stored)
     # The wave and the automatic space depend on n_trials; a resumed study keeps those it was made with.
     searched = settings.space
@@ -71,7 +85,7 @@ def make_run(tuner: Any, settings: Settings, stored: optuna.Study | None, seed: 
         task,
         model,
         searched,
-        settings.starting() if stored is None else studies.starting(stored),
+        settings.starting(experience.configs) if stored is None else studies.starting(stored),
         seed=seed,
         n_seeds=tuner.n_seeds,
         patience=tuner.patience,
@@ -80,6 +94,7 @@ def make_run(tuner: Any, settings: Settings, stored: optuna.Study | None, seed: 
         lanes=tuner.lanes,
         n_trials=tuner.n_trials,
         stored=stamp,
+        prior=experience.prior,
     )
 
 
@@ -87,3 +102,14 @@ def _alike(stored: Space, asked: Space) -> bool:
     """Whether two spaces are of the same optimizers with the same options, whatever numbers they free."""
     same = list(stored.parts) == list(asked.parts) and (stored.wave is None) == (asked.wave is None)
     return same and stored.options == asked.options
+
+
+def worker(tuner: Any, run: Run, n_trials: int, seconds: float | None) -> Any:
+    """The estimator with which another process joins a study of this one's; its storage and name go beside it."""
+    folds = tuner.cv
+    # A splitter would draw other rows there, and an iterator has none left.
+    if run.task.folds is not None and not isinstance(folds, (int, np.integer)):
+        folds = [(split.train, split.valid) for split in run.task.folds(run.stamp.seed)]
+    given = tuner.get_params(deep=False) | {"cv": folds, "random_state": run.stamp.seed, "n_trials": n_trials}
+    given |= {"timeout": seconds, "storage": None, "resume": True, "n_jobs": 1, "callbacks": (), "verbose": 0}
+    return type(tuner)(**given)

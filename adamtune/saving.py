@@ -15,6 +15,7 @@ import importlib.metadata
 import io
 import json
 import os
+import stat
 import uuid
 import warnings
 import zipfile
@@ -22,6 +23,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import h5py  # type: ignore[import-untyped]  # what Keras writes weights with
 import numpy as np
 
 from adamtune import optimizers
@@ -157,17 +159,19 @@ def _version() -> str:
 
 
 def _write(path: Path, members: dict[str, bytes]) -> None:
-    """Write a zip beside its place and move it there, so that no crash leaves half a file."""
+    """Write a zip beside its place and move it there, so that no crash leaves half a file; a new one is its owner's."""
     if path.is_dir():
         raise StorageError(f"{str(path)!r} is a folder: name a file in it, like {str(path / 'tuner.adamtune')!r}.")
     unfinished = path.with_name(f".{uuid.uuid4().hex}.unfinished")
     try:
-        with unfinished.open("xb") as file:
+        mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o600
+        with open(unfinished, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
             with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
                 for name, content in members.items():
                     archive.writestr(name, content)
             file.flush()
             os.fsync(file.fileno())
+        unfinished.chmod(mode)
         unfinished.replace(path)
     except OSError as error:
         raise StorageError(f"{str(path)!r} cannot be written: {error.strerror}.") from error
@@ -250,9 +254,25 @@ def _without_code(name: str, content: bytes) -> bytes:
 def _model_from_bytes(content: bytes, trains: bool) -> Any:
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         _refuse_bomb(archive, len(content), _MOST_EXPANSION)
+        for name in archive.namelist():
+            if name.endswith(".h5"):
+                with h5py.File(io.BytesIO(archive.read(name)), "r") as weights:
+                    _refuse_other_files(weights)
     # The optimizer of a model that was compiled and not trained has fewer variables than the one Keras makes.
     with _ignored("Skipping variable loading for optimizer"):
         return networks.from_bytes(content, trains=trains)
+
+
+def _refuse_other_files(group: Any) -> None:
+    """Raise ValueError where weights stand in another file, from which some versions of Keras would read them."""
+    for name in group:
+        if isinstance(group.get(name, getlink=True), h5py.ExternalLink):
+            raise ValueError(f"{name!r} in its weights is in another file")
+        found = group[name]
+        if isinstance(found, h5py.Group):
+            _refuse_other_files(found)
+        elif found.external or found.is_virtual:
+            raise ValueError(f"{name!r} in its weights is in another file")
 
 
 def _given_model(content: bytes) -> Any:

@@ -12,7 +12,7 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -24,17 +24,17 @@ from sklearn.utils import ClassifierTags, RegressorTags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, check_random_state, validate_data
 
-from adamtune import optimizers, plots, preparing, progress, saving, summary
+from adamtune import experience, optimizers, plots, preparing, presenting, progress, saving, summary, workers
 from adamtune.config import OptimizerConfig
 from adamtune.engine.stream import Stream
-from adamtune.errors import SettingError, StudyError
+from adamtune.errors import SettingError, StudyError, whole
 from adamtune.fit_tasks import CallbackSupportMixin, told
-from adamtune.settings import check, whole
+from adamtune.settings import Settings, check
 from adamtune.tasks import data as rows
 from adamtune.tasks import networks, outputs, tables
 from adamtune.tasks import task as tasks
 from adamtune.tasks.inputs import Named
-from adamtune.tuning import loop, records, refit, storage
+from adamtune.tuning import loop, records, recovery, refit, storage
 from adamtune.tuning import study as studies
 from adamtune.tuning.confirm import Confirmed, best, confirm, streams
 from adamtune.tuning.estimate import estimate
@@ -101,8 +101,11 @@ class AdamTuner(CallbackSupportMixin, BaseEstimator):
         Optuna deals trials to the brackets of Hyperband by the name of the study, which is another one each time.
     lanes : "auto" or int, default="auto"
         How many trials of an optimizer train at once.
-    start_from : "shipped", None or list of OptimizerConfig, default="shipped"
-        Configs to try first, after the optimizer's defaults.
+    start_from : "shipped", "store", None or list of OptimizerConfig, default="shipped"
+        Configs to try first, after the optimizer's defaults. "shipped": those of the space that were good on tasks like
+        this one in the studies behind this version, five at most and a third of the trials; early trials are also drawn
+        near to them. "store": the user's own studies in `storage` count too, which below an outer cross-validation
+        would be leakage. None: the defaults alone.
     storage : str, optional
         Default: `$ADAMTUNE_STORAGE`, else `sqlite:///adamtune.db`. "memory" writes nothing; else a SQLAlchemy URL.
     study_name : str, optional
@@ -114,8 +117,11 @@ class AdamTuner(CallbackSupportMixin, BaseEstimator):
     callbacks : sequence of callable, default=()
         Each is called as `callback(study, trial)` after a trial has ended, as in Optuna. `study.stop()` in it lets the
         study end with the trials that train now.
-    n_jobs : None or 1
-        Not there yet.
+    n_jobs : int, optional
+        Processes that train trials of the study at once, each with lanes of its own; -1 is one a core. joblib starts
+        them, and `joblib.parallel_config` chooses where, also on a Dask or Ray cluster. Needs a `storage` that all of
+        them reach: on one machine a SQLite file will do, on several it is a server. With more than one process the
+        trials depend on who is faster.
     random_state : int, RandomState or None, default=None
         Seed of everything: split, initial weights, order, masks, suggestions.
     verbose : int, default=1
@@ -223,6 +229,9 @@ class AdamTuner(CallbackSupportMixin, BaseEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
+    # What `adamtune tune` was given, for workers that are started by the name of the study.
+    _origin: Mapping[str, Any] | None = None
+
     def fit(
         self,
         X: Any,
@@ -264,6 +273,64 @@ class AdamTuner(CallbackSupportMixin, BaseEstimator):
         """
         return self._fit((X, y, sample_weight, validation_data, groups), None, self.n_trials)
 
+    def join(
+        self,
+        X: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *,
+        validation_data: tuple | None = None,
+        groups: Any = None,
+    ) -> AdamTuner:
+        """Train trials of a stored study beside whoever began it, until it has `n_trials` finished ones.
+
+        Nothing is chosen, trained on all rows or learned by this estimator: whoever calls `fit` does that. Any number
+        of processes on any number of machines may join, each with lanes of its own; together they finish exactly
+        `n_trials`. One that dies loses what it was training, and another trains that again, once. This is one process,
+        whatever `n_jobs` says.
+
+        Parameters
+        ----------
+        X, y, sample_weight, validation_data, groups
+            What `fit` was given: other rows are refused.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        StudyError
+            When there is no such study, or it is of another task.
+        SettingError, ConfigError, DataError, ModelError, StorageError
+            As for `fit`.
+        """
+        settings = check(self, _kind_of(self), is_split=validation_data is None)
+        if not self.study_name:
+            raise SettingError("join needs the study_name of a stored study.")
+        given, began = (X, y, sample_weight, validation_data, groups), time.monotonic()
+        with networks.lean(), _database(storage.resolve_url(self.storage), None) as database:
+            study = studies.whole(studies.find(database, self.study_name))
+            if study is None:
+                raise StudyError(f"study {self.study_name!r} was never made to its end: begin it with fit.")
+            if records.n_finished(study) < self.n_trials:
+                run, *_ = self._prepare(settings, given, study, self._seed(study), self.n_trials)
+                studies.check(study, run.task.direction, run.stamp)
+                if records.get_note(study, "stop"):
+                    raise StudyError(
+                        f"study {self.study_name!r} was stopped, and nobody has taken it up again: do so with fit and "
+                        "resume=True, or `adamtune tune ... --resume`. Then it takes others."
+                    )
+            if records.n_finished(study) < self.n_trials:  # still: what others have concluded meanwhile stays
+                studies.take_back(study)
+                recovery.recover(study, stopped=True)
+                budget = loop.Budget(trials=self.n_trials, seconds=_left(self.timeout, began))
+                with contextlib.closing(run.search(study, budget)) as events:
+                    for event in events:
+                        if isinstance(event, loop.TrialEnded):
+                            self._call_back(study, event.number)
+        return self
+
     def continue_fit(self, n_trials: int) -> AdamTuner:
         """Go on with the study that `fit` began, on the rows that it was given; then choose and train anew.
 
@@ -282,8 +349,7 @@ class AdamTuner(CallbackSupportMixin, BaseEstimator):
             When the rows are not here: they are never stored with an estimator.
         """
         given, study = self._known()
-        finished = len(study.get_trials(deepcopy=False, states=records.FINISHED))
-        return self._fit(given, study, finished + whole("n_trials", n_trials, 1))
+        return self._fit(given, study, records.n_finished(study) + whole("n_trials", n_trials, 1))
 
     def replay(self, trial: int | optuna.trial.FrozenTrial, pass_number: int = 0) -> tuple[Any, dict[str, list[float]]]:
         """Train a trial of the study over again: the same rows in the same order from the same weights.
@@ -337,40 +403,56 @@ class AdamTuner(CallbackSupportMixin, BaseEstimator):
     def _fit(self, given: Given, known: optuna.Study | None, n_trials: int) -> AdamTuner:
         """Search until so many trials are finished, confirm and train; `known` is the study to go on with."""
         began = time.monotonic()
-        X, y, sample_weight, validation_data, groups = given
+        X, y, sample_weight, validation_data, _ = given
         settings = check(self, _kind_of(self), is_split=validation_data is None)
+        url = storage.resolve_url(self.storage)
+        n_workers = workers.count(self.n_jobs, url)
         with contextlib.ExitStack() as cleanup:
             cleanup.enter_context(networks.lean())
             weighted = {"metadata": {"sample_weight": sample_weight}} if sample_weight is not None else {}
             fit_tasks = cleanup.enter_context(told(self, self._n_phases(), X=X, y=y, **weighted))
-            database = cleanup.enter_context(_database(self.storage, known))
+            database = cleanup.enter_context(_database(url, known))
             stored = self._stored(database) if known is None else studies.find(database, known.study_name)
             seed = self._seed(stored) if known is None else records.read_stamp(known).seed
-            data = self._data(settings.kind, X, y, sample_weight, validation_data)
-            task, model = preparing.make_task(self, X, y, groups, data, seed)
-            run = preparing.make_run(self, settings, stored, seed, task, model)
+            run, model, known_before = self._prepare(settings, given, stored, seed, n_trials)
             self._remember(run, model, given)
             view = cleanup.enter_context(
                 progress.open_view(self.verbose, run.task.objective, run.task.direction, fit_tasks)
             )
             study = open_study(run, database, self.study_name, stored, exact=self.resume)
             records.set_note(study, "loss", tasks.loss_code(run.task.loss))
+            if self._origin:
+                records.set_note(study, "origin", self._origin)
+            known_before.write(study)
             self._announce(view, study, run, n_trials)
-            self._search(view, study, run, n_trials, began)
+            self._search(view, study, run, n_trials, began, n_workers)
+            experience.remember(study, run, known_before)
             chances, found = self._choose(view, study, run)
             self._refit(view, run)
             self._compare(view, study, run, chances, found, began)
             records.set_note(study, "seconds", time.monotonic() - began)
+            presenting.present(study)
             if self.verbose:
                 view.show(summary.render(summary.of_study(study)))
         return self
+
+    def _prepare(
+        self, settings: Settings, given: Given, stored: optuna.Study | None, seed: int, n_trials: int
+    ) -> tuple[Run, Any, experience.Experience]:
+        """What is to be trained, its model, and what was known of such tasks before."""
+        X, y, sample_weight, validation_data, groups = given
+        data = self._data(settings.kind, X, y, sample_weight, validation_data)
+        task, model = preparing.make_task(self, X, y, groups, data, seed)
+        settings = preparing.keeping(self, settings, model)
+        known_before = experience.consult(settings, stored, task, model, (X, y), self.storage, n_trials, self.patience)
+        return preparing.make_run(self, settings, stored, seed, task, model, known_before), model, known_before
 
     def _stored(self, database: Any) -> optuna.Study | None:
         """The study to go on with; None when there is none."""
         if not (self.resume and self.study_name):
             return None
         try:
-            return studies.find(database, self.study_name)
+            return studies.whole(studies.find(database, self.study_name))
         except StudyError:
             return None  # nothing to go on with: it begins under this very name
 
@@ -432,13 +514,11 @@ class AdamTuner(CallbackSupportMixin, BaseEstimator):
         if self.verbose:
             view.say(estimate(run, n_trials, self.confirm))
 
-    def _search(self, view: Any, study: optuna.Study, run: Run, n_trials: int, began: float) -> None:
+    def _search(self, view: Any, study: optuna.Study, run: Run, n_trials: int, began: float, n_workers: int) -> None:
         """Run the study. However it ends, what is best so far is set."""
-        finished = sum(trial.state in records.FINISHED for trial in study.get_trials(deepcopy=False))
-        view.begin("study", n_trials, done=finished)
-        budget = loop.Budget(trials=n_trials, seconds=_left(self.timeout, began))
+        view.begin("study", n_trials, done=records.n_finished(study))
         try:
-            with contextlib.closing(run.search(study, budget)) as events:
+            with contextlib.closing(self._events(study, run, n_trials, began, n_workers)) as events:
                 for event in events:
                     stops = view.event(event)
                     if isinstance(event, loop.TrialEnded):
@@ -451,6 +531,20 @@ class AdamTuner(CallbackSupportMixin, BaseEstimator):
             for trial in records.ranked(study)[:1]:
                 source = _source(run, trial, len(self.trials_))
                 self._take(trial, run, records.value_of(trial), float("nan"), source)
+
+    def _events(
+        self, study: optuna.Study, run: Run, n_trials: int, began: float, n_workers: int
+    ) -> Generator[loop.Event]:
+        """The search: that of workers, then of what they have left."""
+        if n_workers > 1:
+            joining = preparing.worker(self, run, n_trials, _left(self.timeout, began))
+            url = storage.resolve_url(self.storage)
+            yield from workers.search(joining, self._given, study, url, n_workers)
+            left = _left(self.timeout, began)
+            if study._stop_flag or (left is not None and left <= 0):
+                return
+            recovery.recover(study, stopped=True)  # what workers have left that died
+        yield from run.search(study, loop.Budget(trials=n_trials, seconds=_left(self.timeout, began)))
 
     def _call_back(self, study: optuna.Study, number: int) -> None:
         """Tell the callbacks of a trial that has ended; they may call `study.stop()`."""
@@ -542,6 +636,14 @@ class AdamTuner(CallbackSupportMixin, BaseEstimator):
                 counted = [records.counted(self.best_trial_, self.epochs, number) for number in range(len(run.streams))]
                 epochs = max(1, round(sum(counted) / len(counted)))
             trained = refit.train_on_all(run.task, run.streams[0], self.best_config_, epochs)
+            if not refit.is_finite(*trained):
+                warnings.warn(
+                    "The winner diverged when it was trained on all rows, so model_ is that of its trial, trained on "
+                    "those that did not judge. Search smaller rates to be safe: space={'learning_rate': (1e-5, 1e-3)}.",
+                    UserWarning,
+                    stacklevel=4,
+                )
+                trained = refit.replay(run.task, run.streams, self.best_trial_)
         self.model_, self.history_ = trained
         view.advance()
 
@@ -618,8 +720,9 @@ class AdamTuner(CallbackSupportMixin, BaseEstimator):
 
         Parameters
         ----------
-        kind : {"history", "contour", "importance", "curves"}
-            Values in the order of trials; where two hypers are good; what mattered; the objective by epoch.
+        kind : {"history", "contour", "importance", "curves", "time_to_target"}
+            Values in the order of trials; where two hypers are good; what mattered; the objective by epoch; how soon
+            trials are as good as the default.
         backend : {"plotly", "matplotlib"}
             Both are in `adamtune[report]`.
 
@@ -792,17 +895,13 @@ def _confirmed_source(run: Run, n_passes: int) -> str:
 
 
 @contextlib.contextmanager
-def _database(url: str | None, known: optuna.Study | None) -> Iterator[Any]:
+def _database(url: str, known: optuna.Study | None) -> Iterator[Any]:
     """The storage at the URL, closed afterwards; that of a known study where only this process has it."""
-    resolved = storage.resolve_url(url)
-    if known is not None and resolved == "memory":
+    if known is not None and url == "memory":
         yield known._storage
         return
-    database = storage.open_storage(resolved)
-    try:
+    with storage.opened(url) as database:
         yield database
-    finally:
-        storage.close(database)
 
 
 def _left(timeout: float | None, began: float) -> float | None:

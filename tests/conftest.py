@@ -1,12 +1,8 @@
 """Fixtures that the tests share."""
 
-import os
-import uuid
-
 import pytest
-import sqlalchemy
 
-SERVERS = {"postgresql": "ADAMTUNE_TEST_POSTGRES", "mysql": "ADAMTUNE_TEST_MYSQL"}
+from tests.servers import SERVERS, on_server
 
 
 @pytest.fixture
@@ -21,21 +17,24 @@ def database_url(request, tmp_path):
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'test.db'}"
         return
-    variable = SERVERS[request.param]
-    if variable not in os.environ:
-        pytest.skip(f"{variable} is not set: it names the {request.param} server to test against")
-    server = sqlalchemy.make_url(os.environ[variable])
-    name = f"adamtune_test_{uuid.uuid4().hex}"
-    # A pool would keep connections open, and AUTOCOMMIT: CREATE DATABASE runs in no transaction.
-    admin = sqlalchemy.create_engine(server, isolation_level="AUTOCOMMIT", poolclass=sqlalchemy.NullPool)
-    force = " WITH (FORCE)" if request.param == "postgresql" else ""  # drops what a test left open
-    with admin.connect() as connection:
-        connection.execute(sqlalchemy.text(f"CREATE DATABASE {name}"))
-    try:
-        yield server.set(database=name).render_as_string(hide_password=False)
-    finally:
-        with admin.connect() as connection:
-            connection.execute(sqlalchemy.text(f"DROP DATABASE {name}{force}"))
+    with on_server(request.param) as url:
+        yield url
+
+
+@pytest.fixture
+def another_storage(database_url):
+    """Opens the database as another process would."""
+    from adamtune.tuning import storage
+
+    opened = []
+
+    def another():
+        opened.append(storage.open_storage(database_url))
+        return opened[-1]
+
+    yield another
+    for each in opened:
+        storage.close(each)
 
 
 @pytest.fixture

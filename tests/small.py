@@ -24,6 +24,7 @@ SETTINGS = {
     "confirm": 0,
     "refit": False,
     "storage": "memory",
+    "start_from": None,  # what studies start from has tests of its own: test_experience.py
     "random_state": 0,
     "verbose": 0,
 }

@@ -59,7 +59,7 @@ def test_images_are_told_apart_better_than_with_default_adam():
 
 
 def test_forecast_beats_the_naive_ones():
-    ours, naive = load("forecast").main(days=800, n_trials=16, epochs=8)
+    ours, naive = load("forecast").main(days=1100, n_trials=16, epochs=12)
     assert ours < 0.9 * min(naive.values())
 
 

@@ -55,6 +55,28 @@ seen = tuned(X=images, n_trials=2, model=lambda X, y: keras.Sequential([
 assert seen.plan_.strategy == "looped"
 """
 
+# Limits its own memory, once all that it needs besides lanes is loaded: 16 lanes of a wide network take 770 MB.
+SHORT_OF_MEMORY = """
+import resource, keras
+from tests.small import X, Y, network, tuned
+
+def wide(X, y):
+    return keras.Sequential([keras.Input((4,)), *(keras.layers.Dense(n) for n in (2000, 2000, 3))])
+
+tuned(n_trials=1, epochs=1)
+with open("/proc/self/status") as status:
+    used = next(1024 * int(line.split()[1]) for line in status if line.startswith("VmSize"))
+resource.setrlimit(resource.RLIMIT_AS, (used + 600 * 2**20, resource.RLIM_INFINITY))
+settings = {"model": wide, "lanes": "auto", "epochs": 1, "sampler": "random", "pruner": None}
+settings |= {"storage": "sqlite:///short.db", "study_name": "short", "resume": True}
+first = tuned(n_trials=8, **{**settings, "lanes": 16})
+assert set(first.trials_["state"]) == {"complete"} and len(first.trials_) == 8
+assert first.plan_.lanes == first.study_.user_attrs["adamtune:lanes"] < 16, first.plan_
+resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY,) * 2)  # what was found out stays
+again = tuned(n_trials=9, **settings)
+assert len(again.trials_) == 9 and again.plan_.lanes == first.plan_.lanes
+"""
+
 COMMAND = """
 import runpy
 sys.argv[1:] = {arguments}
@@ -91,6 +113,13 @@ def test_import_of_tensorflow_would_be_noticed(tmp_path):
 @pytest.mark.parametrize("program", [FIT, OTHER_WAYS], ids=["fit", "other ways"])
 def test_tuning_needs_no_tensorflow(program, tmp_path):
     done = run(program, tmp_path)
+    assert done.returncode == 0 and done.stdout.endswith("end\n"), done.stderr[-3000:]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux holds a process to so much memory")
+def test_a_process_that_is_short_of_memory_goes_on_with_fewer_lanes(tmp_path):
+    """On TensorFlow memory cannot run short in a test: what is not its own allocator's ends the process."""
+    done = run(SHORT_OF_MEMORY, tmp_path)
     assert done.returncode == 0 and done.stdout.endswith("end\n"), done.stderr[-3000:]
 
 

@@ -137,6 +137,7 @@ def test_study_of_folds_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
         "lanes": 2,
         "study_name": "mine",
         "resume": True,
+        "start_from": None,
         "storage": f"sqlite:///{tmp_path / 'studies.db'}",
     }
     with monkeypatch.context() as patch:

@@ -322,6 +322,12 @@ def test_password_is_not_in_the_file_and_missed_by_fit(tmp_path):
 # -------------------------------------------------------------------------------------------------------- values
 
 
+def frame(*args, **kwargs):
+    """A frame as it is made where pyarrow is not installed."""
+    with pd.option_context("mode.string_storage", "python"):
+        return pd.DataFrame(*args, **kwargs)
+
+
 @pytest.mark.parametrize(
     "value",
     [
@@ -332,10 +338,10 @@ def test_password_is_not_in_the_file_and_missed_by_fit(tmp_path):
         np.array([["a", None], [3.5, (1, "b")]], dtype=object),
         {"array": 1, 2: [{"tuple": ()}]},
         datetime.datetime(2020, 1, 2, 3, 4, 5, 6, tzinfo=datetime.UTC),
-        pd.DataFrame({"a": [1, 2], "b": [0.5, np.nan], "c": ["x", None], "d": [True, False], "e": [[1], {"f": "g"}]}),
-        pd.DataFrame({"a": pd.to_datetime(["2020-01-01", None])}, index=["x", "y"]),
-        pd.DataFrame([[1, "a"]], columns=["same", "same"], index=[7]),
-        pd.DataFrame({"a": []}),
+        frame({"a": [1, 2], "b": [0.5, np.nan], "c": ["x", None], "d": [True, False], "e": [[1], {"f": "g"}]}),
+        frame({"a": pd.to_datetime(["2020-01-01", None])}, index=["x", "y"]),
+        frame([[1, "a"]], columns=["same", "same"], index=[7]),
+        frame({"a": []}),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -343,6 +349,13 @@ def test_value_comes_back_in_type_and_bits(value):
     arrays = []
     text = json.dumps(to_plain(value, arrays), allow_nan=False)
     assert_same(from_plain(json.loads(text), arrays), value)
+
+
+def test_text_kept_by_pyarrow_comes_back_without_it():
+    pytest.importorskip("pyarrow")
+    arrays = []
+    plain = to_plain(pd.DataFrame({"a": ["x", None]}, dtype="str"), arrays)
+    assert_same(from_plain(plain, arrays), frame({"a": ["x", None]}, dtype="str"))
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,15 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from adamtune import AdamTuner, AdamTunerClassifier, AdamTunerRegressor, OptimizerConfig, preparing
+from adamtune import (
+    AdamTuner,
+    AdamTunerClassifier,
+    AdamTunerRegressor,
+    OptimizerConfig,
+    experience,
+    preparing,
+    presenting,
+)
 from adamtune.errors import DataError, ModelError, StorageError
 from adamtune.tuning import records
 from tests.small import SETTINGS, X, Y, network
@@ -99,7 +107,7 @@ def leave_out_the_training(monkeypatch):
     studies/contract runs all of them with all of the training.
     """
 
-    def make_run(tuner, settings, stored, seed, task, model):
+    def make_run(tuner, settings, stored, seed, task, model, known_before):
         return SimpleNamespace(task=task, plan=None, model=model)
 
     def choose(tuner, view, study, run):
@@ -112,6 +120,8 @@ def leave_out_the_training(monkeypatch):
     monkeypatch.setattr(preparing, "make_run", make_run)
     monkeypatch.setattr("adamtune.tuner.open_study", lambda *given, **named: None)
     monkeypatch.setattr(records, "set_note", lambda *given: None)
+    monkeypatch.setattr(experience, "remember", lambda *given: None)
+    monkeypatch.setattr(presenting, "present", lambda study: None)
     for name in ("_announce", "_search", "_compare"):
         monkeypatch.setattr(AdamTuner, name, lambda *given: None)
     monkeypatch.setattr(AdamTuner, "_choose", choose)

@@ -1,3 +1,4 @@
+import math
 import pickle
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import keras
 import numpy as np
 import optuna
 import pytest
+import sqlalchemy
 from optuna.distributions import FloatDistribution
 from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.datasets import load_iris, make_regression
@@ -25,7 +27,8 @@ from adamtune.errors import (
     StorageError,
     StudyError,
 )
-from adamtune.tuning import records
+from adamtune.tuning import records, refit
+from adamtune.tuning.storage import close
 
 X, Y = load_iris(return_X_y=True)
 needed = Structure.needed
@@ -308,6 +311,21 @@ def test_refit_on_all_rows_is_a_plain_keras_fit():
     assert steps == int(model.optimizer.iterations.numpy()) == 2 * 5
 
 
+def test_a_winner_that_diverges_on_all_rows_is_the_model_of_its_trial(monkeypatch):
+    train = refit.train_on_all
+
+    def diverging(*given):
+        model, history = train(*given)
+        model.set_weights([weight * math.nan for weight in model.get_weights()])
+        return model, history
+
+    monkeypatch.setattr(refit, "train_on_all", diverging)
+    with pytest.warns(UserWarning, match="The winner diverged when it was trained on all rows"):
+        tuner = tuned(model=three, refit=True, confirm=0)
+    assert np.isfinite(tuner.predict_proba(X)).all()
+    assert tuner.history_["val_loss"][-1] == pytest.approx(tuner.best_score_, rel=1e-5)
+
+
 def test_no_refit_keeps_no_model():
     tuner = tuned(refit=False)
     assert tuner.best_config_.optimizer == "adam"
@@ -450,13 +468,33 @@ def test_ctrl_c_keeps_everything_and_leaves_the_best_usable(tmp_path, monkeypatc
     assert (again["value"].to_numpy() == finished["value"].to_numpy()).all()
 
 
-def test_killed_process_leaves_nothing_running_after_resume(tmp_path):
+def test_trial_that_nobody_holds_any_more_is_not_left_running_after_resume(tmp_path):
     settings = {"storage": stored(tmp_path), "study_name": "mine", "resume": True}
     study = tuned(**settings).study_
     study.ask({"learning_rate": FloatDistribution(1e-5, 1e-1, log=True)})
+    close(study._storage)
     tuner = tuned(**settings, n_trials=6)
     assert list(tuner.trials_["state"]).count("fail") == 1
     assert tuner.trials_["state"].isin(["complete", "pruned"]).sum() == 6
+
+
+def test_a_full_disk_is_told_with_what_to_do_and_costs_nothing(tmp_path):
+    def fill(study, trial):
+        engine = study._storage._backend.engine
+        sqlalchemy.event.listen(engine, "checkout", lambda file, *_: file.execute("PRAGMA max_page_count=1"))
+
+    settings = {"storage": stored(tmp_path), "study_name": "mine", "resume": True, "n_trials": 200, "epochs": 1}
+    settings |= {"sampler": "random", "confirm": 0, "refit": False}
+    with pytest.raises(StorageError, match=r"storage='.*' has failed\. The disk is full: make room, then go on"):
+        tuned(**settings, callbacks=[fill])
+    before = optuna.load_study(study_name="mine", storage=stored(tmp_path)).get_trials()
+    assert any(trial.state in records.FINISHED for trial in before)
+    again = tuned(**settings)
+    assert again.trials_["state"].isin(["complete", "pruned"]).sum() == 200
+    kept = again.study_.get_trials()[: len(before)]
+    assert [trial for trial in kept if trial.state in records.FINISHED] == [
+        trial for trial in before if trial.state in records.FINISHED
+    ]
 
 
 def test_timeout_ends_the_search_and_keeps_the_best():
@@ -503,7 +541,7 @@ def test_study_in_which_everything_diverges_says_what_to_do(tmp_path):
         ({"lanes": 0}, SettingError, "lanes=0"),
         ({"space": {"beta_3": (0.1, 0.2)}}, ConfigError, "beta_3"),
         ({"space": {"learning_rate": (-1, 1)}}, SettingError, "above 0"),
-        ({"start_from": "store"}, SettingError, "not there yet"),
+        ({"start_from": "stored"}, SettingError, "expected 'shipped', 'store'"),
         ({"start_from": [OptimizerConfig("sgd")]}, SettingError, "OptimizerConfig\\('adam'"),
         ({"refit": "all"}, SettingError, "refit='all'"),
         ({"optimizer": "all"}, SettingError, "is tried once before.*or name a few"),
@@ -511,7 +549,6 @@ def test_study_in_which_everything_diverges_says_what_to_do(tmp_path):
         ({"study_name": " "}, SettingError, "study_name"),
         ({"patience": 0}, SettingError, "patience=0: expected a whole number of at least 1"),
         ({"patience": 3, "epochs": 3}, SettingError, "patience=3 with epochs=3 ends no trial early"),
-        ({"n_jobs": 2}, SettingError, "n_jobs=2 is not there yet"),
         ({"callbacks": [3]}, SettingError, "callbacks holds 3"),
         ({"callbacks": [keras.callbacks.Callback()]}, SettingError, "a callback of Keras.*patience=5"),
         ({"cv": 3, "validation_split": 0.3}, SettingError, "validation_split=0.3 has no effect, because cv"),

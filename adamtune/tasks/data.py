@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from adamtune.errors import DataError
+from adamtune.errors import DataError, short
 from adamtune.tasks.inputs import Inputs, Named, inputs, of_parts, stack
 
 # An integer target with more distinct values than this may be meant as numbers: then the user has to say which it is.
@@ -128,9 +128,19 @@ def prepare(
         x, encoded, weight = _append(x, encoded, weight, kind, classes, validation_data, floatx, target_type)
     scale = None
     if scale_targets and kind == "regression":
-        deviation = encoded[:n_given].std(axis=0)
+        with np.errstate(over="ignore", invalid="ignore"):  # their squares are
+            deviation = encoded[:n_given].std(axis=0)
+        if not np.isfinite(deviation).all():
+            raise DataError(
+                f"y holds numbers of up to {np.abs(encoded).max():g}, too large to learn: divide them first."
+            )
+        if ((deviation == 0) & (encoded[:n_given].min(axis=0) < encoded[:n_given].max(axis=0))).any():
+            raise DataError(
+                f"y holds numbers of up to {np.abs(encoded).max():g}, whose differences are too small to learn: "
+                "multiply them first."
+            )
         scale = encoded[:n_given].mean(axis=0), np.where(deviation > 0, deviation, 1.0)
-        encoded = ((encoded - scale[0]) / scale[1]).astype(floatx)
+        encoded = _numbers((encoded - scale[0]) / scale[1], floatx, "validation_data's y (in deviations of y)")
     return Data(
         kind,
         x,
@@ -226,7 +236,7 @@ def _same_length(x: Inputs | Named, y: np.ndarray, x_name: str, y_name: str) -> 
 
 def _targets(y: np.ndarray, kind: str, floatx: str) -> tuple[str, np.ndarray, np.ndarray | None]:
     if kind == "auto":
-        kind = _guess(y)
+        kind = guess_kind(y)
     if kind == "regression":
         return "regression", _numbers(y, floatx), None
     if kind == "multilabel" or y.ndim == 2:
@@ -236,15 +246,19 @@ def _targets(y: np.ndarray, kind: str, floatx: str) -> tuple[str, np.ndarray, np
     if y.dtype.kind == "f" and not np.isfinite(y).all():
         raise DataError("Input y contains NaN or infinity; expected one label a row.")
     try:
-        check_classification_targets(y)
+        with np.errstate(invalid="ignore"):  # it asks of huge floats whether they are whole numbers
+            check_classification_targets(y)
         classes, encoded = np.unique(y, return_inverse=True)
     except ValueError as error:
-        raise DataError(f"{error}") from None
+        raise DataError(
+            f"{error} y has dtype {y.dtype}: expected one label a row, text or whole numbers of at most 64 bits. To "
+            "take each value for a label, write y.astype(str); for amounts, AdamTunerRegressor."
+        ) from None
     except TypeError as error:
         raise DataError(f"y mixes labels that have no order: {error}. Expected labels of one kind.") from None
     if len(classes) < 2:
         raise DataError(
-            f"y holds one class only ({classes.tolist()[0]!r}), expected at least two to tell apart. "
+            f"y holds one class only ({short(classes.tolist()[0])}), expected at least two to tell apart. "
             "Classifier can't train when only one class is present."
         )
     return "binary" if len(classes) == 2 else "multiclass", encoded.astype(np.int32), classes
@@ -291,7 +305,8 @@ def _is_one_hot(y: np.ndarray) -> bool:
     return bool((y.sum(axis=1) == 1).all())
 
 
-def _guess(y: np.ndarray) -> str:
+def guess_kind(y: np.ndarray) -> str:
+    """What targets look like, "classification", "multilabel" or "regression"; DataError where nobody can tell."""
     if y.ndim == 2:
         if y.dtype.kind in "OUS":
             return "multilabel"  # which is refused in words
@@ -317,7 +332,7 @@ def _guess(y: np.ndarray) -> str:
     )
 
 
-def _numbers(y: np.ndarray, floatx: str) -> np.ndarray:
+def _numbers(y: np.ndarray, floatx: str, name: str = "y") -> np.ndarray:
     try:
         with np.errstate(over="ignore"):
             target = y.astype(floatx)
@@ -326,10 +341,18 @@ def _numbers(y: np.ndarray, floatx: str) -> np.ndarray:
             f"y has dtype {y.dtype}, expected numbers for regression. Unknown label type: for labels use "
             "AdamTunerClassifier."
         ) from None
-    if not np.isfinite(target).all():
+    except OverflowError:
         raise DataError(
-            f"Input y contains NaN or infinity: {int((~np.isfinite(target)).sum())} value(s). Drop those rows."
+            f"{name} holds whole numbers that are too large for {floatx}: divide all targets by a constant first."
+        ) from None
+    bad = int((~np.isfinite(target)).sum())
+    if bad and np.isfinite(y.astype("float64")).all():
+        raise DataError(
+            f"Input {name} contains NaN or infinity: {bad} value(s) are too large for {floatx}. Divide all targets by "
+            "a constant first."
         )
+    if bad:
+        raise DataError(f"Input {name} contains NaN or infinity: {bad} value(s). Drop those rows.")
     return target
 
 
@@ -337,13 +360,17 @@ def _weights(sample_weight: Any, n: int, floatx: str) -> np.ndarray | None:
     if sample_weight is None:
         return None
     try:
-        weight = np.asarray(sample_weight, dtype=floatx)
+        with np.errstate(over="ignore"):
+            weight = np.asarray(sample_weight, dtype=floatx)
     except (TypeError, ValueError) as error:
         raise DataError(f"sample_weight holds what is no number: {error}. Expected one weight a row.") from None
     if weight.shape != (n,):
         raise DataError(f"sample_weight has shape {weight.shape}, expected ({n},): one weight a row.")
     if not np.isfinite(weight).all() or (weight < 0).any() or not weight.any():
-        raise DataError("sample_weight must be finite, not negative and not all zero.")
+        raise DataError(
+            f"sample_weight must be finite, not negative and not all zero, as {floatx}: it holds "
+            f"{weight.min():g} to {weight.max():g}."
+        )
     return weight
 
 
@@ -394,7 +421,7 @@ def _append(
         one_hot = " For one-hot rows pass y.argmax(axis=1)." if classes is not None and target.ndim == 2 else ""
         raise DataError(f"validation_data's y has shape {target.shape}, that of fit {y.shape}.{one_hot}")
     if classes is None:
-        y_valid = _numbers(target, target_type)
+        y_valid = _numbers(target, target_type, "validation_data's y")
     elif kind == "multilabel":
         y_valid = _indicators(target, "validation_data's y")
     else:

@@ -27,9 +27,11 @@ import numpy as np
 from adamtune.errors import ModelError
 from adamtune.tasks.data import Data
 from adamtune.tasks.inputs import Inputs, Named, of_parts
+from adamtune.tasks.sizes import hidden_width
 
-# Two hidden layers of 64 to 512 units: the widths of the dense networks in the studies behind the search spaces.
-_NARROWEST, _WIDEST = 64, 512
+# Deviations of inputs below and above which `keras.layers.Normalization` makes zeros of them: it takes none for less
+# than its epsilon of 1e-7, and squares them in float32.
+_TINY, _HUGE = 1e-5, 1e15
 
 
 def builder(model: Any, X: Any, y: Any, data: Data, train: np.ndarray) -> Callable[[int], Any]:
@@ -53,7 +55,7 @@ def builder(model: Any, X: Any, y: Any, data: Data, train: np.ndarray) -> Callab
     elif isinstance(model, keras.Model):
         make = lambda: _clone(model)  # noqa: E731
     elif callable(model) and not isinstance(model, keras.Layer):
-        make = lambda: _call(model, X, y)  # noqa: E731
+        make = lambda: call(model, X, y)  # noqa: E731
     else:
         raise ModelError(
             f"model={model!r} is a {type(model).__name__}: expected None, a keras.Model or a function "
@@ -83,8 +85,7 @@ def default_network(data: Data, train: np.ndarray) -> Any:
     """A dense network: scaled inputs, two hidden layers, logits or numbers out.
 
     Inputs are standardised over the training rows, or over 32 MB of them when they are more (whole-number images are
-    divided by their largest value instead); several inputs are put side by side; the hidden width is the power of two
-    nearest above twice the number of features, within 64 .. 512.
+    divided by their largest value instead); several inputs are put side by side; for the width see `sizes`.
     """
     parts = data.x.parts
     inputs = {
@@ -92,7 +93,7 @@ def default_network(data: Data, train: np.ndarray) -> Any:
     }
     flat = [_scaled(inputs[name], part.sample(train)) for name, part in parts.items()]
     x = flat[0] if len(flat) == 1 else keras.layers.Concatenate()(flat)
-    width = min(_WIDEST, max(_NARROWEST, 2 ** int(np.ceil(np.log2(2 * x.shape[1])))))
+    width = hidden_width(x.shape[1])
     x = keras.layers.Dense(width, activation="relu")(x)
     x = keras.layers.Dense(width, activation="relu")(x)
     return keras.Model(inputs.get("", inputs), keras.layers.Dense(data.n_outputs)(x))
@@ -106,7 +107,11 @@ def _scaled(inputs: Any, sample: np.ndarray) -> Any:
         axes = tuple(range(sample.ndim - 1)) if sample.ndim > 2 else 0
         mean = sample.mean(axis=axes, dtype="float64")
         variance = sample.var(axis=axes, dtype="float64")
-        x = keras.layers.Normalization(mean=mean, variance=np.where(variance > 0, variance, 1.0))(inputs)
+        variance = np.where(variance > 0, variance, 1.0)
+        unit = 2.0 ** np.clip(np.round(np.log2(variance) / 2), -126, 126)
+        unit = np.where((unit < _TINY) | (unit > _HUGE), unit, 1.0)
+        x = keras.layers.Rescaling((1 / unit).tolist())(inputs) if (unit != 1).any() else inputs
+        x = keras.layers.Normalization(mean=mean / unit, variance=variance / unit**2)(x)
     return keras.layers.Flatten()(x) if sample.ndim > 2 else x
 
 
@@ -124,6 +129,21 @@ def _clone(model: Any) -> Any:
         model.compiled = compiled
     if compiled:
         clone.compile(loss=model.loss)
+    return clone
+
+
+def built(model: Any, row_shape: tuple[int, ...]) -> Any:
+    """The model if it has its weights, else a clone that is built for rows of that shape."""
+    if model.built:
+        return model
+    clone = _clone(model)
+    try:
+        clone.build((None, *row_shape))
+    except Exception as error:
+        raise ModelError(
+            f"the model {model.name!r} has no weights yet and cannot be built for rows of shape {row_shape}: "
+            f"{_first_line(error)} Begin it with keras.Input(shape)."
+        ) from error
     return clone
 
 
@@ -154,7 +174,8 @@ def _keep_vocabulary(old: Any, new: Any) -> None:
         ) from error
 
 
-def _call(model: Callable, X: Any, y: Any) -> Any:
+def call(model: Callable, X: Any, y: Any) -> Any:
+    """What the user's function returns, which has to be a model."""
     try:
         made = model(X, y)
     except Exception as error:

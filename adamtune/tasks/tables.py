@@ -1,4 +1,4 @@
-"""Tables: a CSV file, or a frame of pandas, as the numbers a network can take.
+"""Tables: a CSV or Parquet file, or a frame of pandas, as the numbers a network can take.
 
 Numbers stay as they are, text becomes columns of 0 and 1, gaps are filled. Whatever was changed or left out on the way
 is said in a sentence each, because nobody looks at a matrix. A file that cannot be read as a table is refused with what
@@ -29,9 +29,9 @@ import numpy as np
 import pandas as pd
 from pandas.api import types
 
-from adamtune.errors import DataError, did_you_mean
+from adamtune.errors import DataError, did_you_mean, short
 
-_FILE = re.compile(r"(.+)\.(csv|tsv)(\.gz)?", re.IGNORECASE)
+_FILE = re.compile(r"(.+)\.(?:(?:csv|tsv)(?:\.gz)?|parquet)", re.IGNORECASE)
 # A text column becomes at most so many columns of its most frequent values, and one for all others.
 _MOST_CATEGORIES = 50
 # Text with this share of different values names rows (an ID, a free text) and says nothing about other rows.
@@ -44,9 +44,13 @@ _MOST_NUMBERS = 0.9
 _MISSING, _OTHER = "missing", "other"
 # Floats without a fraction are amounts when there are more different ones, as for whole numbers in `tasks.data`.
 _MOST_LABELS = 20
-# A sentence lists at most so many columns.
+# A sentence lists at most so many columns, and so many characters of a name.
 _NAMED = 20
+_SHOWN = 60
+# What pandas calls an index without a name in a Parquet file.
+_INDEX = re.compile(r"__index_level_\d+__")
 # Why a column is not used.
+_NESTED = "Dropped, because lists and records have no place in a table"
 _SAME = "Dropped, because every row has the same"
 _ROWS = "Dropped, because text or dates that differ in nearly every row cannot be learned"
 _DATES = "Dropped, because dates and times are no numbers (make some of them, such as the hour or the weekday)"
@@ -82,7 +86,7 @@ class Table:
 
 
 def read_table(path: str | os.PathLike[str], target: str) -> Table:
-    """Read a CSV or TSV file, gzipped or not, with names in its first line.
+    """Read a CSV or TSV file, gzipped or not, with names in its first line; or a Parquet file.
 
     Parameters
     ----------
@@ -95,20 +99,20 @@ def read_table(path: str | os.PathLike[str], target: str) -> Table:
         When the file is missing, is no table, lacks the target or holds nothing to learn from.
     """
     path = Path(path)
-    frame = _read(path)
+    said: list[str] = []
+    frame = _read(path, said)
     if target not in frame.columns:
         raise DataError(
-            f"{path.name} has no column {target!r}.{did_you_mean(target, map(str, frame.columns))} "
+            f"{path.name} has no column {_cut(target)!r}.{did_you_mean(target[:_SHOWN], map(str, frame.columns))} "
             f"It has: {_listed(frame.columns)}."
         )
-    said: list[str] = []
     frame[target] = _numbers(frame[target], said)
     frame = _with_target(frame, target, path, said)
     others = frame.drop(columns=target)
     encoder = Encoder.fit(others)
     said += encoder.said
     if not encoder.columns:
-        raise DataError(f"{path.name} has no usable column besides {target!r}. {' '.join(said)}".rstrip())
+        raise DataError(f"{path.name} has no usable column besides {_cut(target)!r}. {' '.join(said)}".rstrip())
     y, kind = _target(frame[target])
     return Table(_FILE.sub(r"\1", path.name), encoder.transform(others), y, kind, encoder.features, said)
 
@@ -124,18 +128,32 @@ def digits() -> Table:
 # -------------------------------------------------------------------------------------------------- reading
 
 
-def _read(path: Path) -> pd.DataFrame:
+def _read(path: Path, said: list[str]) -> pd.DataFrame:
     if not _FILE.fullmatch(path.name):
-        raise DataError(f"{str(path)!r}: expected a file that ends in .csv, .csv.gz, .tsv or .tsv.gz.")
+        raise DataError(f"{str(path)!r}: expected a file that ends in .csv, .csv.gz, .tsv, .tsv.gz or .parquet.")
     if not path.exists():
         near = did_you_mean(path.name, [p.name for p in path.parent.iterdir()]) if path.parent.is_dir() else ""
         raise DataError(f"the file {str(path)!r} does not exist.{near}")
+    try:
+        frame = _read_parquet(path, said) if path.suffix.lower() == ".parquet" else _read_text(path)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path.name} cannot be read: {_first(error)}.") from None
+    frame.columns = [str(name).strip() for name in frame.columns]
+    if frame.columns.has_duplicates:
+        twice = frame.columns[frame.columns.duplicated()][0]
+        raise DataError(f"{path.name} has several columns called {_cut(twice)!r}.")
+    if len(frame) == 0:
+        raise DataError(f"{path.name} has column names but no rows.")
+    return frame
+
+
+def _read_text(path: Path) -> pd.DataFrame:
     try:
         with warnings.catch_warnings():
             # Rows longer than the header would lose their end with nothing but a warning.
             warnings.simplefilter("error", pd.errors.ParserWarning)
             separator = _separator(path)
-            frame = pd.read_csv(
+            return pd.read_csv(
                 path,
                 sep=separator,
                 decimal="," if separator == ";" else ".",
@@ -154,14 +172,24 @@ def _read(path: Path) -> pd.DataFrame:
         raise DataError(
             f"{path.name} is not UTF-8 text ({error.reason} at byte {error.start}): save it as UTF-8."
         ) from None
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path.name} cannot be read: {error}.") from None
-    frame.columns = [str(name).strip() for name in frame.columns]
-    if frame.columns.has_duplicates:
-        raise DataError(f"{path.name} has several columns called {frame.columns[frame.columns.duplicated()][0]!r}.")
-    if len(frame) == 0:
-        raise DataError(f"{path.name} has column names but no rows.")
-    return frame
+
+
+def _read_parquet(path: Path, said: list[str]) -> pd.DataFrame:
+    try:
+        from pyarrow import ArrowException, parquet
+    except ImportError:
+        raise DataError(
+            f"{path.name} needs pyarrow, which reads Parquet: run `pip install 'adamtune[parquet]'`, or save it as CSV."
+        ) from None
+    try:
+        found = parquet.ParquetFile(path).read()
+        nested = [field.name for field in found.schema if field.type.num_fields]
+        if nested:
+            said.append(f"{_NESTED}: {_listed(nested)}.")
+        unnamed = [name for name in found.column_names if _INDEX.fullmatch(name)]
+        return found.drop_columns([*nested, *unnamed]).to_pandas(ignore_metadata=True)
+    except (ArrowException, OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path.name} cannot be read as Parquet: {_first(error)}.") from None
 
 
 def _separator(path: Path) -> str:
@@ -180,23 +208,24 @@ def _with_target(frame: pd.DataFrame, target: str, path: Path, said: list[str]) 
     if types.is_float_dtype(frame[target]):
         present &= np.isfinite(frame[target])
     if not present.any():
-        raise DataError(f"the column {target!r} of {path.name} is empty: there is nothing to learn.")
+        raise DataError(f"the column {_cut(target)!r} of {path.name} is empty: there is nothing to learn.")
     if gone := int((~present).sum()):
-        said.append(f"{_count(gone, 'row')} without {target!r} dropped.")
+        said.append(f"{_count(gone, 'row')} without {_cut(target)!r} dropped.")
     if present.sum() < 2:
-        raise DataError(f"{path.name} has one row with {target!r}: expected at least two.")
+        raise DataError(f"{path.name} has one row with {_cut(target)!r}: expected at least two.")
     return frame[present].reset_index(drop=True)
 
 
 def _target(column: pd.Series) -> tuple[np.ndarray, str]:
     """The targets and what they are."""
     if types.is_bool_dtype(column) or not types.is_numeric_dtype(column):
-        return column.astype(str).to_numpy(dtype=object), "classification"
+        return column.astype(object).map(_text).to_numpy(dtype=object), "classification"
     values = column.to_numpy()
     if values.dtype.kind != "f":
         return values, "auto"
-    # Labels are read as floats when some are missing, or when somebody wrote 1.0 for 1.
-    if (values == np.round(values)).all() and column.nunique() <= _MOST_LABELS:
+    # Labels are read as floats when some are missing, or when somebody wrote 1.0 for 1. Beyond 2**53 they are others.
+    is_whole = (values == np.round(values)) & (np.abs(values) <= 2**53)
+    if is_whole.all() and column.nunique() <= _MOST_LABELS:
         return values.astype(np.int64), "auto"
     return values, "regression"
 
@@ -246,12 +275,12 @@ class Column:
 
     def _filled(self, column: pd.Series) -> np.ndarray:
         is_number = types.is_numeric_dtype(column)
-        numbers = column if is_number else pd.to_numeric(column.astype(object), errors="coerce")
+        numbers = column if is_number else _parsed(column.astype(object))
         strange = column[numbers.isna() & column.notna()]
         if len(strange) and not self.marks:
             raise DataError(
-                f"{self.name} held numbers when the table was encoded, but holds {strange.iloc[0]!r} now: expected "
-                "numbers, or nothing where one is missing."
+                f"{_cut(self.name)} held numbers when the table was encoded, but holds {short(strange.iloc[0])} now: "
+                "expected numbers, or nothing where one is missing."
             )
         return _floats(numbers).fillna(self.median).to_numpy()
 
@@ -298,7 +327,9 @@ class Encoder:
             if values.nunique() < 2:
                 dropped[_SAME].append(name)
             elif types.is_float_dtype(values):
-                numbers.append(Column(position, name, float(values.median()), marks=len(said) > before))
+                with np.errstate(over="ignore"):  # between two of the largest; the rows are refused then
+                    median = float(values.median())
+                numbers.append(Column(position, name, median, marks=len(said) > before))
                 if n := int(values.isna().sum()):
                     gaps.append(name)
                     n_gaps += n
@@ -402,7 +433,11 @@ def _floats(numbers: pd.Series) -> pd.Series:
 
 
 def _texts(column: pd.Series) -> pd.Series:
-    return column.astype(object).astype(str).where(column.notna(), _MISSING)
+    return column.astype(object).map(_text).where(column.notna(), _MISSING)
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
 def _numbers(column: pd.Series, said: list[str]) -> pd.Series:
@@ -411,14 +446,23 @@ def _numbers(column: pd.Series, said: list[str]) -> pd.Series:
         return column
     if column.map(lambda value: isinstance(value, bool)).any():  # bool with gaps
         return column
-    numbers = pd.to_numeric(column, errors="coerce")
+    numbers = _parsed(column)
     if numbers.notna().sum() < _MOST_NUMBERS * column.notna().sum():
         return column
     others = column[numbers.isna() & column.notna()].astype(str)
     if len(others):
         count = _count(len(others), "value")
-        said.append(f"{column.name}: {count} taken as missing for not being a number, such as {others.iloc[0]!r}.")
+        example = short(others.iloc[0])
+        said.append(f"{_cut(column.name)}: {count} taken as missing for not being a number, such as {example}.")
     return numbers
+
+
+def _parsed(column: pd.Series) -> pd.Series:
+    """The column as numbers: nothing for what is none, infinity for a whole number that is beyond floats."""
+    try:
+        return pd.to_numeric(column, errors="coerce")
+    except OverflowError:
+        return pd.to_numeric(column.astype(str), errors="coerce")
 
 
 def _is_date(column: pd.Series) -> bool:
@@ -442,14 +486,25 @@ def _column(position: int, name: str, texts: pd.Series, said: list[str]) -> Colu
     rare = len(values) - _MOST_CATEGORIES
     if rare < 2:  # one value need not hide behind a name of its own
         return Column(position, name, values=tuple(values))
-    said.append(f"{name}: kept the {_MOST_CATEGORIES} most frequent values, {rare} others are one.")
+    said.append(f"{_cut(name)}: kept the {_MOST_CATEGORIES} most frequent values, {rare} others are one.")
     kept = np.sort(np.argsort(counts.to_numpy(), kind="stable")[rare:])
     return Column(position, name, values=tuple(values[kept]), others=True)
 
 
 def _listed(names: Iterable[object]) -> str:
-    shown = [str(name) for name in names]
+    shown = [_cut(name) for name in names]
     return ", ".join(shown[:_NAMED]) + (f" and {len(shown) - _NAMED} more" if len(shown) > _NAMED else "")
+
+
+def _cut(name: object) -> str:
+    """A name as a sentence takes it: some files have a text where others have names."""
+    text = str(name)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+def _first(error: Exception) -> str:
+    """The first line of what a reader says of a file."""
+    return str(error).strip().partition("\n")[0].rstrip(".")[: 4 * _SHOWN]
 
 
 def _count(n: int, what: str) -> str:

@@ -1,7 +1,9 @@
 import gzip
 import json
 import pickle
+import sys
 from dataclasses import asdict
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -43,6 +45,58 @@ def test_numbers_stay_as_they_are(name, write):
     np.testing.assert_array_equal(table.y, [0, 1, 0])
     assert (table.name, table.features, table.said) == ("a", ["x1", "x2"], [])
     assert table.x.dtype == np.float32
+
+
+def test_parquet_is_read_as_the_same_table_as_csv(tmp_path):
+    frame = pd.DataFrame(
+        {
+            "size": [1, 2, None, 4],
+            "price": [Decimal("1.50"), Decimal("2.25"), None, Decimal("3.00")],
+            "colour": ["red", "blue", None, "red"],
+            "sold": [True, False, None, True],
+            "label": ["a", "b", "a", "b"],
+        },
+        index=[5, 6, 7, 8],
+    )
+    frame.to_csv(tmp_path / "shop.csv", index=False)
+    frame.to_parquet(tmp_path / "shop.PARQUET")
+    from_text, found = (read_table(tmp_path / name, "label") for name in ("shop.csv", "shop.PARQUET"))
+    np.testing.assert_array_equal(found.x, from_text.x)
+    np.testing.assert_array_equal(found.y, from_text.y)
+    assert (found.name, found.kind, found.features) == (from_text.name, from_text.kind, from_text.features)
+    assert found.said == from_text.said
+
+
+def test_what_parquet_holds_beyond_a_table_is_dropped_with_a_word(tmp_path):
+    frame = pd.DataFrame({"x": [1, 2, 3], "list": [[1], [2], []], "record": [{"a": 1}] * 3, "y": [0, 1, 0]})
+    frame.to_parquet(tmp_path / "a.parquet")
+    table = read_table(tmp_path / "a.parquet", "y")
+    assert table.features == ["x"]
+    assert table.said == ["Dropped, because lists and records have no place in a table: list, record."]
+
+
+def test_bytes_in_parquet_are_text_whatever_they_hold(tmp_path):
+    frame = pd.DataFrame({"x": [b"\xff", b"ab", b"ab"], "z": [1, 2, 3], "y": [b"no", b"yes", b"no"]})
+    frame.to_parquet(tmp_path / "a.parquet")
+    table = read_table(tmp_path / "a.parquet", "y")
+    assert table.features == ["z", "x=\ufffd"] and list(table.y) == ["no", "yes", "no"]
+
+
+def test_named_index_of_parquet_is_a_column(tmp_path):
+    pd.DataFrame({"x": [1, 2], "y": [0, 1]}, index=pd.Index([7, 9], name="age")).to_parquet(tmp_path / "a.parquet")
+    assert read_table(tmp_path / "a.parquet", "y").features == ["x", "age"]
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"PAR1" + 100 * b"x" + b"PAR1", b"PAR1\0\0\0\0PAR1"])
+def test_broken_parquet_is_refused(content, write):
+    with pytest.raises(DataError, match=r"people.parquet cannot be read as Parquet: .+\."):
+        read_table(write(content, "people.parquet"), "y")
+
+
+def test_parquet_without_pyarrow_says_what_to_install(write, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(DataError, match=r"pip install 'adamtune\[parquet\]'"):
+        read_table(write(b"PAR1", "people.parquet"), "y")
 
 
 def test_semicolons_and_decimal_commas_of_a_spreadsheet(write):
