@@ -251,7 +251,7 @@ def search(
     finished = others.n_finished
     study.pruner = pruner or optuna.pruners.NopPruner()
     study._stop_flag = False
-    trained, deadline = 0, None if budget.seconds is None else time.monotonic() + budget.seconds
+    trained, lanes, deadline = 0, 0, None if budget.seconds is None else time.monotonic() + budget.seconds
     stopped, due_drawn = "interrupted", time.monotonic() + _DRAW_EVERY
     ends = pruner.eta if isinstance(pruner, Asha) else 1  # of the trials that train, so many in `full` ticks
     background = ThreadPoolExecutor(1) if ahead else None
@@ -297,6 +297,7 @@ def search(
             leave_lost()
             for program in opened.values():
                 program.fill()
+            lanes = lanes or max(program.engine.n_lanes for program in opened.values())
 
             # Tick, ask for who comes next meanwhile, and report.
             due, seats = _due(opened.values()), _seats(opened.values())
@@ -338,9 +339,11 @@ def search(
             curves.write(study, drawn)
             if (left := _seats(opened.values())) < seats:
                 at_once, ahead = max(1, at_once * left // seats), ahead * left // seats
-                fewest = min(program.engine.n_lanes for program in opened.values())
-                records.halved(study, fewest, finished)
-                yield Halved(fewest)
+            fewest = min(program.engine.n_lanes for program in opened.values())
+            if fewest < lanes:  # in this tick, or because a program found no memory for more when it was opened
+                lanes = fewest
+                records.halved(study, lanes, finished)
+                yield Halved(lanes)
             if due:  # only now: whoever listens may stop here, and everything that ended is told
                 yield from told
                 yield Ticked(sum(len(program.seats) for program in opened.values()), trained)

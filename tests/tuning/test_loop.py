@@ -613,6 +613,19 @@ def test_programs_that_are_halved_share_what_may_be_asked():
     assert max(running[-20:]) > 2
 
 
+def test_program_that_opens_with_fewer_lanes_is_recorded_too():
+    class Tight(FakePrograms):
+        def __call__(self, rule, number=0):
+            self.n_lanes = 4 >> number
+            return super().__call__(rule, number)
+
+    stored, options = optuna.create_study(), {"at_once": 4, "sampler": "random", "pruner": None, "seed": 0}
+    events = list(search(stored, SPACE, Tight(4), Budget(trials=8), epochs=3, passes=2, **options))
+    assert [event.lanes for event in events if isinstance(event, Halved)] == [2]
+    assert records.get_note(stored, "out_of_memory") == [{"lanes": 2, "trials": 0}]
+    assert states(stored) == [COMPLETE] * 8
+
+
 def test_one_lane_that_does_not_fit_ends_the_study_with_the_reason():
     def on_tick(engine):
         raise OutOfMemory("too many")
