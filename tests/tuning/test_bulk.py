@@ -19,6 +19,7 @@ from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
 from optuna.trial import TrialState
 
+from adamtune.tuning import bulk
 from adamtune.tuning.storage import close, flush, open_storage
 
 COMPLETE, PRUNED, FAIL, RUNNING, WAITING = (
@@ -381,7 +382,8 @@ def test_what_another_process_ended_meanwhile_is_never_shown_as_told_by_us(three
         assert states(study.get_trials()) == [FAIL, RUNNING, RUNNING]
 
 
-def test_ends_that_could_not_be_written_are_kept(tmp_path):
+def test_ends_that_could_not_be_written_are_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(bulk, "_WAITS", (0.01, 0.01))
     url = f"sqlite:///{tmp_path / 'test.db'}"
     study = optuna.create_study(study_name="study", storage=open_storage(url + "?timeout=0"))
     trials = [study.ask(), study.ask()]

@@ -550,7 +550,7 @@ class Machine(RuleBasedStateMachine):
         self.plain.engine.dispose()
 
 
-EXAMPLES = {"sqlite": (7, 30), "postgresql": (3, 20), "mysql": (3, 20)}  # and steps
+EXAMPLES = {"sqlite": (4, 30), "postgresql": (3, 20), "mysql": (3, 20)}  # and steps
 
 
 def machine_for(url):

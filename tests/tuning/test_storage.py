@@ -381,7 +381,8 @@ def test_a_value_may_be_a_numpy_scalar(database_url):
     close(storage)
 
 
-def test_reports_that_could_not_be_written_are_kept(url, tmp_path):
+def test_reports_that_could_not_be_written_are_kept(url, tmp_path, monkeypatch):
+    monkeypatch.setattr(bulk, "_WAITS", (0.01, 0.01))
     storage = BufferedRDBStorage(url, {"connect_args": {"timeout": 0}})
     trial = storage.create_new_trial(storage.create_new_study([StudyDirection.MINIMIZE]))
     storage.set_trial_intermediate_value(trial, 0, 0.5)
