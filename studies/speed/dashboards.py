@@ -159,7 +159,7 @@ def table(rows: list[tuple[int, dict[str, float]]]) -> str:
             f"{found['our page readable at once']:.1f} s | {found['our page at once']:.1f} s | "
             f"{found['our page readable']:.1f} s | {found['our page again']:.1f} s |"
         )
-    return "\n".join(lines)
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

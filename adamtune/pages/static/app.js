@@ -144,6 +144,7 @@ async function drawAll() {
   const away = (figure) => { const { top, bottom } = figure.getBoundingClientRect(); return Math.max(top - innerHeight, -bottom, 0); };
   const figures = [...document.querySelectorAll("figure[data-figure]")].sort((a, b) => away(a) - away(b));
   const loading = figures.map(load);
+  if (figures.length) setTimeout(() => plotly().catch(() => {})); // while the server makes the first of them
   for (const each of loading) each.catch(() => {}); // is said where it is drawn
   for (const [at, figure] of figures.entries()) {
     await new Promise((wake) => { setTimeout(wake); });
