@@ -395,6 +395,18 @@ def test_reports_that_could_not_be_written_are_kept(url, tmp_path, monkeypatch):
     close(storage)
 
 
+def test_read_again_at_once_while_trials_are_asked_it_shows_all(url):
+    storage = BufferedRDBStorage(url)
+    study = storage.create_new_study([StudyDirection.MINIMIZE])
+    storage.set_trial_state_values(storage.create_new_trial(study), TrialState.COMPLETE, [0.5])
+    with storage.reserving(study, 2):
+        storage.create_new_trial(study)
+        for _ in range(3):
+            found = [trial.state for trial in storage.get_all_trials(study)]
+            assert found == [TrialState.COMPLETE, TrialState.RUNNING]
+    close(storage)
+
+
 @pytest.mark.parametrize(
     ("key", "value", "refused_by"),
     [("key", "x" * 2**16, {"mysql"}), ("k" * 600, "value", {"mysql", "postgresql"})],
