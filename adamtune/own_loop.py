@@ -110,7 +110,7 @@ class _Run:
         with contextlib.suppress(Exception):
             with storages.together(study):
                 self._write(diverged=False)
-                self.trial.set_user_attr("stopped", "interrupted")
+                self.trial.set_user_attr(records.STOPPED, records.STOPS[0])
                 study.tell(self.trial, state=_State.FAIL, skip_if_finished=True)
             self._close()
 

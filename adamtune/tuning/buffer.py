@@ -452,9 +452,11 @@ class Cache(_CachedStorage):
             if not self._backend._may_wait(study_id):
                 return []
             # What is tried in place of another has the turn of that one.
-            retries = records.retries(super().get_all_trials(study_id, deepcopy=False))
-            waiting = super().get_all_trials(study_id, deepcopy, states)
-            return sorted(waiting, key=lambda trial: records.draw(trial.number, retries))
+            trials = super().get_all_trials(study_id, deepcopy=False)
+            retries = records.retries(trials)
+            waiting = [trial for trial in trials if trial.state is TrialState.WAITING]
+            waiting.sort(key=lambda trial: records.draw(trial.number, retries))
+            return copy.deepcopy(waiting) if deepcopy else waiting
         return super().get_all_trials(study_id, deepcopy, states)
 
 

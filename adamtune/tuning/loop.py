@@ -368,7 +368,7 @@ def search(
                 with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):  # told in the moment of the stop
                     if run.last is not None:
                         records.ended(run.trial, run.last, metric, len(run.reports))
-                    run.trial.set_user_attr("stopped", stopped)
+                    run.trial.set_user_attr(records.STOPPED, stopped)
                     study.tell(run.trial, state=_State.FAIL, skip_if_finished=True)
         curves.write(study, drawn)
 
