@@ -27,6 +27,8 @@ import copy
 import json
 import logging
 import math
+import random
+import sqlite3
 import time
 import weakref
 from collections.abc import Callable, Container, Iterator, Sequence
@@ -51,6 +53,8 @@ _BEYOND = 2**31 - 1
 # Seconds between looks at what other processes do, while trials are asked. Each takes several queries, and every ask
 # would look three times.
 _GLANCE = 0.03
+# Seconds for which a change to WAL is tried again.
+_MODE_WITHIN = 2.0
 
 
 class BufferedRDBStorage(RDBStorage):
@@ -475,6 +479,18 @@ def _fits(key: str, text: str) -> bool:
 
 def _use_wal(connection: Any, record: Any) -> None:
     # Some file systems cannot, and without WAL a power cut under NORMAL may cost the file.
-    if connection.execute("PRAGMA journal_mode=WAL").fetchone() == ("wal",):
+    if _journal_mode(connection) == ("wal",):
         connection.execute("PRAGMA synchronous=NORMAL")  # but for what has to last, see `bulk.transact`
         record.info["wal"] = True
+
+
+def _journal_mode(connection: Any) -> Any:
+    """Change to WAL. While others write SQLite refuses at once, whatever the timeout: they may be making a new file."""
+    began = time.monotonic()
+    while True:
+        try:
+            return connection.execute("PRAGMA journal_mode=WAL").fetchone()
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() - began > _MODE_WITHIN:
+                raise
+            time.sleep(random.uniform(0.01, 0.1))

@@ -561,6 +561,20 @@ def test_workers_may_open_a_new_database_at_once(database_url):
         close(storage)
 
 
+def test_a_file_in_which_somebody_writes_for_a_moment_is_opened(url, tmp_path):
+    other = sqlite3.connect(tmp_path / "test.db", isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    other.execute("CREATE TABLE theirs (x INTEGER)")
+    ending = threading.Timer(0.5, other.execute, ["COMMIT"])
+    ending.start()
+    storage = open_storage(url)
+    ending.join()
+    with storage._backend.engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+    close(storage)
+    other.close()
+
+
 def test_what_exists_is_opened_and_nothing_is_made(tmp_path):
     with pytest.raises(StorageError, match="does not exist"), existing(str(tmp_path / "studies.db")):
         pass
