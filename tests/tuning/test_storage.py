@@ -27,7 +27,7 @@ from optuna.testing.pytest_storages import StorageTestCase
 from optuna.trial import TrialState
 
 from adamtune.errors import StorageError
-from adamtune.tuning import bulk
+from adamtune.tuning import buffer, bulk
 from adamtune.tuning import storage as storages
 from adamtune.tuning.buffer import BufferedRDBStorage, Cache
 from adamtune.tuning.storage import close, existing, flush, open_storage, redact, resolve_url
@@ -561,18 +561,23 @@ def test_workers_may_open_a_new_database_at_once(database_url):
         close(storage)
 
 
-def test_a_file_in_which_somebody_writes_for_a_moment_is_opened(url, tmp_path):
-    other = sqlite3.connect(tmp_path / "test.db", isolation_level=None, check_same_thread=False)
-    other.execute("BEGIN IMMEDIATE")
-    other.execute("CREATE TABLE theirs (x INTEGER)")
-    ending = threading.Timer(0.5, other.execute, ["COMMIT"])
-    ending.start()
-    storage = open_storage(url)
-    ending.join()
-    with storage._backend.engine.connect() as connection:
-        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
-    close(storage)
-    other.close()
+def test_a_file_in_which_somebody_writes_for_a_moment_is_changed_to_wal(tmp_path):
+    with contextlib.ExitStack() as opened:
+        ours, other = (
+            opened.enter_context(
+                contextlib.closing(sqlite3.connect(tmp_path / "test.db", isolation_level=None, check_same_thread=False))
+            )
+            for _ in range(2)
+        )
+        other.execute("CREATE TABLE theirs (x INTEGER)")
+        other.execute("BEGIN IMMEDIATE")
+        other.execute("INSERT INTO theirs VALUES (1)")
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            ours.execute("PRAGMA journal_mode=WAL")
+        ending = threading.Timer(0.3, other.execute, ["COMMIT"])
+        ending.start()
+        assert buffer._journal_mode(ours) == ("wal",)
+        ending.join()
 
 
 def test_what_exists_is_opened_and_nothing_is_made(tmp_path):
